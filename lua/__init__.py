@@ -1,0 +1,1 @@
+"""The engine's Lua scripts, one verb a file, as package resources."""

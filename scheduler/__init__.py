@@ -1,0 +1,1 @@
+"""The core of Brim: domain, engine, store, providers and services; knows no web framework."""

@@ -1,0 +1,1 @@
+"""Brim's tests."""

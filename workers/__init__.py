@@ -1,0 +1,1 @@
+"""The worker process: asyncio duties, one file each."""
