@@ -1,0 +1,118 @@
+"""What an attempt can end in, and the record that an item's run ends in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from scheduler.domain.status import ItemStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider reported them; None where it did not say."""
+
+    prompt_tokens: int | None
+    output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The provider answered. body: its JSON bytes as received. headers: the ones shown to users, lower-case names."""
+
+    body: bytes
+    headers: dict[str, str]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Failed in a way that may pass (5xx, 408, transport, timeout). Costs an attempt.
+
+    transport: no HTTP answer came (refused, reset, timed out): what the circuit of a connection counts.
+    """
+
+    reason: str
+    code: str
+    after_ms: int | None = None
+    transport: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Will fail again the same way (4xx). Ends the item, or moves it to its next target."""
+
+    reason: str
+    code: str
+    status: int | None = None
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitHit:
+    """A 429 that passes: the budget pauses for `after_ms`; no attempt is spent."""
+
+    after_ms: int
+    reason: str
+
+
+class FatalScope(StrEnum):
+    """What a fatal answer makes useless."""
+
+    CONNECTION = "connection"
+    ITEM = "item"
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """No retry will help: no credit, spend limit, wrong key (CONNECTION: it is paused with the reason), or a request
+    larger than the provider's limit (ITEM: it fails)."""
+
+    scope: FatalScope
+    reason: str
+    code: str
+
+
+AttemptEnd = Succeeded | Retry | Failed | LimitHit | Fatal
+"""How one attempt ended; closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutcome:
+    """The final record of an item's run, as the flush writes it.
+
+    response: provider's body bytes (COMPLETED only). valid_until: the lease deadline on Postgres' clock, estimated
+    early rather than late; an outcome that arrives later is refused. None: no lease stands behind it (cancellation).
+    """
+
+    batch_id: UUID
+    seq: int
+    run: int
+    status: ItemStatus
+    error_code: str | None
+    error_message: str | None
+    response: bytes | None
+    response_headers: dict[str, str] | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    retry_count: int
+    connection_id: UUID | None
+    model: str | None
+    started_at: datetime | None
+    completed_at: datetime
+    valid_until: datetime | None
+
+
+class Recorded(StrEnum):
+    """What the flush did with one outcome."""
+
+    RECORDED = "recorded"
+    """New; it has an event number now."""
+    DUPLICATE = "duplicate"
+    """This run already has an outcome: settle the lease, nothing else."""
+    STALE = "stale"
+    """Its lease deadline passed or its run is no longer current: discard it, leave the lease to its new holder."""
+    DEFERRED = "deferred"
+    """Its batch row is locked by another flush: flush it again."""

@@ -1,0 +1,29 @@
+"""Priorities and the fair-queueing weights they stand for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Priority(StrEnum):
+    """Named priorities of batches and resources."""
+
+    TRIVIAL = "trivial"
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+_WEIGHTS = {
+    Priority.TRIVIAL: 1.0,
+    Priority.LOW: 2.0,
+    Priority.NORMAL: 4.0,
+    Priority.HIGH: 8.0,
+    Priority.CRITICAL: 16.0,
+}
+
+
+def weight_of(priority: Priority) -> float:
+    """The share of service relative to others: critical gets 16 tokens where trivial gets 1."""
+    return _WEIGHTS[priority]

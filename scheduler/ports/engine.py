@@ -1,0 +1,147 @@
+"""The engine as its callers see it. One method a script; all are atomic, bounded and safe to repeat.
+
+Every method takes the shard and raises `EpochLost` when the shard's epoch in Redis is not the caller's: the shard
+must be recovered (services.recovery) before it is used again. Connection trouble raises errors.Unavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from scheduler.domain.errors import Unavailable
+from scheduler.domain.work import (
+    BudgetDefinition,
+    BudgetHeadroom,
+    Claimed,
+    Doorbell,
+    Entry,
+    FlowDefinition,
+    FlowRef,
+    FlowState,
+    Lease,
+    LeaseRef,
+    QueueDefinition,
+    Release,
+    Settlement,
+    ShardDepths,
+)
+
+
+class EpochLost(Unavailable):
+    """Redis lost its memory or another epoch rules the shard; `shard` must be recovered."""
+
+    def __init__(self, shard: int) -> None:
+        super().__init__("The scheduler is recovering; try again shortly.", retry_after_s=1.0)
+        self.shard = shard
+
+
+class Engine(Protocol):
+    """Queues, budgets and leases of all shards."""
+
+    async def open_shard(self, shard: int, epoch: int) -> None:
+        """Make `epoch` the shard's epoch in Redis, and this process's."""
+        ...
+
+    async def epoch_of(self, shard: int) -> int | None:
+        """The epoch that Redis holds for the shard; None after a loss."""
+        ...
+
+    async def set_limits(self, shard: int, definitions: Sequence[BudgetDefinition], *, spent: bool = False) -> None:
+        """Create or change budgets (older versions are ignored). spent: a budget that does not exist yet starts with
+        its full window used (after a loss of Redis: what was sent in the last minute is not known)."""
+        ...
+
+    async def set_queues(self, shard: int, definitions: Sequence[QueueDefinition]) -> None:
+        """Create or change queues (older versions are ignored)."""
+        ...
+
+    async def push(
+        self, shard: int, flow: FlowDefinition, generation: int, cursor: int, next_cursor: int, entries: Sequence[Entry]
+    ) -> bool:
+        """Append entries to a flow if its generation and cursor are still these, and move the cursor on.
+
+        True when applied. A flow that does not exist is created when cursor is 0. Entries that are leased now are
+        skipped. At most 2,000 entries a call.
+        """
+        ...
+
+    async def repair(self, shard: int, flow: FlowDefinition, generation: int, cursor: int) -> bool:
+        """Raise a flow's generation, empty its window, and set its cursor; leases stay. False if not newer."""
+        ...
+
+    async def claim(
+        self,
+        shard: int,
+        *,
+        slots: int,
+        open_slots: int,
+        holder: str,
+        lease_ms: int,
+        crowded: frozenset[str],
+        kind: str = "llm",
+    ) -> Claimed:
+        """Choose, check, reserve and lease up to `slots` (≤ 128) entries. `open_slots` of them may go to any
+        connection, the rest not to connections in `crowded` (budget ids)."""
+        ...
+
+    async def renew(
+        self, shard: int, holder: str, lease_ms: int, leases: Sequence[tuple[LeaseRef, int | None]]
+    ) -> frozenset[LeaseRef]:
+        """Prolong leases by lease_ms from now; each with sent_ago_ms (None: unsent). Answers those that are lost."""
+        ...
+
+    async def settle(
+        self, shard: int, settlements: Sequence[Settlement], doorbells: Sequence[Doorbell] = ()
+    ) -> frozenset[LeaseRef]:
+        """End leases; ring doorbells. Answers those that were lost (their new holder settles them)."""
+        ...
+
+    async def release(self, shard: int, releases: Sequence[Release]) -> frozenset[LeaseRef]:
+        """Give entries back to their flows (dropped when the flow is dead). Answers those that were lost."""
+        ...
+
+    async def reclaim(self, shard: int, holder: str, lease_ms: int) -> tuple[int, tuple[Lease, ...]]:
+        """Take back up to 128 expired leases. Answers how many, and the dead ones, leased to `holder` so that it
+        records a dead letter for each."""
+        ...
+
+    async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str) -> None:
+        """Let nothing through a budget for pause_ms, then one probe at a time until one is settled."""
+        ...
+
+    async def pause(self, shard: int, flow: FlowRef, version: int) -> None:
+        """Hold a flow's waiting entries."""
+        ...
+
+    async def resume(self, shard: int, flow: FlowRef, version: int) -> None:
+        """Let a paused flow go on."""
+        ...
+
+    async def cancel(self, shard: int, flow: FlowRef, version: int) -> None:
+        """Make a flow dead: nothing of it is claimed any more; entries given back are dropped. O(1)."""
+        ...
+
+    async def ring(self, shard: int, doorbells: Sequence[Doorbell]) -> None:
+        """Tell feed readers of new events without settling anything."""
+        ...
+
+    async def headroom(self, shard: int, budgets: Sequence[str]) -> Mapping[str, BudgetHeadroom]:
+        """What budgets hold now; unknown ones are left out."""
+        ...
+
+    async def leased(self, shard: int, flow: FlowRef, positions: Sequence[int]) -> frozenset[int]:
+        """Those positions of a flow that are leased now."""
+        ...
+
+    async def leased_counts(self, shard: int, flows: Sequence[FlowRef]) -> Mapping[FlowRef, int]:
+        """Live leases per flow (absent flows: 0)."""
+        ...
+
+    async def flows(self, shard: int, flows: Sequence[FlowRef]) -> Mapping[FlowRef, FlowState]:
+        """What the engine holds of these flows; those that it does not know are left out."""
+        ...
+
+    async def queue_depths(self, shard: int) -> ShardDepths:
+        """For status and doctor."""
+        ...

@@ -1,0 +1,65 @@
+"""Every setting of Brim: read from the environment once, under the prefix BRIM_. docs/operations.md lists them all."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Frozen settings of one process. A bad value fails at start with the name of the variable."""
+
+    model_config = SettingsConfigDict(env_prefix="BRIM_", frozen=True, extra="ignore")
+
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey: redis://, rediss:// or unix://.")
+    database_url: str = Field("postgresql://127.0.0.1:5432/brim", description="Postgres DSN.")
+    admin_key: SecretStr | None = Field(None, description="Key that may manage everything. None: nobody may.")
+    secret_key: SecretStr | None = Field(
+        None, description="Encrypts provider secrets at rest (any text of 32 characters or more)."
+    )
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(3000, ge=0, le=65535, description="Port of the API; 0 picks a free one.")
+    shards: int = Field(16, ge=1, le=1024, description="Shards, fixed at the first start of a database.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
+    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
+
+    worker_concurrency: int = Field(1000, ge=1, le=10_000, description="Attempts in flight per worker process.")
+    claim_size: int = Field(100, ge=1, le=128, description="Most entries taken by one claim.")
+    lease_ms: int = Field(10_000, ge=1_000, le=600_000, description="How long a silent worker keeps an entry, in ms.")
+    drain_s: float = Field(12.0, gt=0, le=600, description="Grace for calls in flight after SIGTERM, in seconds.")
+    start_by_ms: int = Field(150, ge=20, le=200, description="A call leaves within this time of its claim, in ms.")
+    default_output_tokens: int = Field(
+        16, ge=0, le=1_000_000, description="Output tokens reserved for a request without max_tokens."
+    )
+    window_entries: int = Field(10_000, ge=100, le=100_000, description="Entries of one flow kept in Redis.")
+    safety_poll_s: float = Field(5.0, ge=0.1, le=60, description="Slow poll that covers a lost wake-up, in seconds.")
+    reconcile_s: float = Field(5.0, ge=0.2, le=300, description="Pause between two looks of the reconciler, in seconds.")
+    allow_noop: bool = Field(False, description="Allow connections of provider noop (benches).")
+
+    max_body_bytes: int = Field(104_857_600, ge=1024, description="Largest JSON body of a request, in bytes.")
+    max_batch_items: int = Field(1_000_000, ge=1, description="Most items of a JSON batch.")
+    callback_allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts that callbacks may reach although they are private; comma list."
+    )
+    delivery_concurrency: int = Field(64, ge=1, le=1000, description="Callbacks in flight per process.")
+    delivery_host_concurrency: int = Field(8, ge=1, le=1000, description="Callbacks in flight per receiver.")
+
+    @field_validator("callback_allow_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _secret_is_long_enough(self) -> Settings:
+        if self.secret_key is not None and len(self.secret_key.get_secret_value()) < 32:
+            raise ValueError("BRIM_SECRET_KEY must have 32 characters or more")
+        return self
+
+    @property
+    def renew_every_ms(self) -> int:
+        """Pause between two renewals: well under a third of the lease, so that two may fail."""
+        return self.lease_ms // 4
