@@ -1,0 +1,126 @@
+"""Real servers for tests: one embedded pair for the whole run; for each test a fresh database, an empty Redis.
+
+`BRIM_TEST_REDIS_URL` and `BRIM_TEST_DATABASE_URL` (both) use servers that are there already; that Redis is
+flushed and that Postgres gets databases made and dropped.
+"""
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+import redis.asyncio
+
+from brim_server.embedded import EmbeddedServers
+
+_TEMPLATE = "brim_template"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the servers of this test run are."""
+
+    redis_url: str
+    database_url: str
+
+    def database_url_of(self, name: str) -> str:
+        """Return the DSN of another database of the same server."""
+        return urlunsplit(urlsplit(self.database_url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The servers of the whole run, started at their first use."""
+    redis_url = os.environ.get("BRIM_TEST_REDIS_URL")
+    database_url = os.environ.get("BRIM_TEST_DATABASE_URL")
+    if redis_url and database_url:
+        yield Servers(redis_url, database_url)
+        return
+    # Not pytest's own folder: its path is long, and unix sockets allow about 100 characters.
+    home = Path(tempfile.mkdtemp(prefix="brim-test-"))
+    try:
+        with EmbeddedServers(home, durable=False) as embedded:
+            yield Servers(embedded.redis_url, embedded.database_url)
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers) -> str:
+    """URL of the run's Redis, as it is; most tests want `empty_redis`."""
+    return servers.redis_url
+
+
+@pytest.fixture(scope="session")
+def database_url(servers: Servers) -> str:
+    """DSN of the run's Postgres, an empty database shared by all; most tests want `database`."""
+    return servers.database_url
+
+
+@pytest.fixture
+async def empty_redis(redis_url: str) -> str:
+    """URL of a Redis without any key, script or configuration of earlier tests' scripts."""
+    client = redis.asyncio.Redis.from_url(redis_url)
+    try:
+        await client.flushall()
+        await client.script_flush()
+    finally:
+        await client.aclose()
+    return redis_url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(servers: Servers) -> str:
+    """Name of a database with all migrations applied, to copy from."""
+
+    async def make() -> None:
+        from scheduler.store.migrations import migrate
+
+        await _drop_database(servers, _TEMPLATE)
+        await _execute(servers, f"CREATE DATABASE {_TEMPLATE}")
+        await migrate(servers.database_url_of(_TEMPLATE))
+
+    asyncio.run(make())
+    return _TEMPLATE
+
+
+@pytest.fixture
+async def database(servers: Servers, migrated_template: str) -> AsyncIterator[str]:
+    """DSN of a database of this test's own, migrated and empty."""
+    name = f"brim_test_{os.getpid()}_{next(_numbers)}"
+    await _execute(servers, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    try:
+        yield servers.database_url_of(name)
+    finally:
+        await _drop_database(servers, name)
+
+
+@pytest.fixture
+async def bare_database(servers: Servers) -> AsyncIterator[str]:
+    """DSN of a database of this test's own without any table (tests of the migrations)."""
+    name = f"brim_test_{os.getpid()}_{next(_numbers)}"
+    await _execute(servers, f"CREATE DATABASE {name}")
+    try:
+        yield servers.database_url_of(name)
+    finally:
+        await _drop_database(servers, name)
+
+
+async def _drop_database(servers: Servers, name: str) -> None:
+    await _execute(servers, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+async def _execute(servers: Servers, statement: str) -> None:
+    connection = await asyncpg.connect(servers.database_url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
