@@ -1,4 +1,4 @@
-"""Real servers for tests: one embedded pair for the whole run; for each test a fresh database, an empty Redis.
+"""Real servers for tests: one embedded pair a run; for each test a database of its own and an empty Redis.
 
 `BRIM_TEST_REDIS_URL` and `BRIM_TEST_DATABASE_URL` (both) use servers that are there already; that Redis is
 flushed and that Postgres gets databases made and dropped.
