@@ -1,0 +1,1 @@
+"""What the faces and the workers do with the ports: use cases, one file each."""

@@ -1,0 +1,129 @@
+"""From what a person configured to what the engine enforces: pure translations of rows into definitions.
+
+A connection always has a budget, also without limits: its pauses and calls in flight live there. Resources, keys and
+batches have one only when something of theirs is to be held; queues and flows name only budgets that exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from scheduler.domain.batch import Batch
+from scheduler.domain.capacity import Capacity, Period
+from scheduler.domain.priority import weight_of
+from scheduler.domain.setup import ApiKey, Connection, Resource
+from scheduler.domain.work import (
+    BudgetDefinition,
+    BudgetKind,
+    FlowDefinition,
+    FlowRef,
+    Limit,
+    QueueDefinition,
+    QueueRef,
+    budget_id,
+)
+from scheduler.ports.store import StoredFlow
+
+PACE = 0.992
+"""Share of a connection's limit at which it is paced (generic profile): full use without a growing gap (providers.md)."""
+BURST_MS = 1_000
+"""How much of a paced limit may go at once, in ms of its rate, where nobody says otherwise."""
+SLIDING = frozenset({Period.SECOND, Period.MINUTE})
+"""Periods that slide and can be paced; the longer ones are quotas, which nothing paces."""
+
+
+def connection_budget(connection: Connection) -> BudgetDefinition:
+    """The budget that every call through a connection is charged to."""
+    return BudgetDefinition(
+        budget_id=budget_id(BudgetKind.CONNECTION, connection.connection_id),
+        version=connection.version,
+        limits=_limits(connection.capacity, paced=True),
+        max_in_flight=connection.max_in_flight,
+    )
+
+
+def resource_budget(resource: Resource) -> BudgetDefinition | None:
+    """The budget of a resource; None when it has no limit, or its capacities are not to be enforced."""
+    capacities = resource.capacity if resource.enforce_capacity else ()
+    return _optional(BudgetKind.RESOURCE, resource.resource_id, resource.version, capacities, resource.max_in_flight)
+
+
+def key_budget(key: ApiKey) -> BudgetDefinition | None:
+    """The budget of an API key; None when it has no limit.
+
+    A capacity per caller address (dimension) holds the key as a whole here: batches do not keep the address, and too
+    low is safe where too high is not.
+    """
+    return _optional(BudgetKind.API_KEY, key.api_key_id, key.version, key.capacity, key.max_in_flight)
+
+
+def batch_budget(batch: Batch) -> BudgetDefinition | None:
+    """The budget of a batch; None when it has no limit of its own."""
+    return _optional(BudgetKind.BATCH, batch.batch_id, batch.version, batch.capacity, batch.max_in_flight)
+
+
+def queue_ref(workspace_id: UUID, environment_id: UUID, resource_id: UUID) -> QueueRef:
+    """The queue of a resource, as the engine names it."""
+    return QueueRef(str(workspace_id), str(environment_id), str(resource_id))
+
+
+def flow_ref(flow: StoredFlow) -> FlowRef:
+    """The engine's name of a stored flow."""
+    return FlowRef(queue_ref(flow.workspace_id, flow.environment_id, flow.resource_id), str(flow.batch_id))
+
+
+def queue_definition(resource: Resource) -> QueueDefinition:
+    """The queue of a resource: its targets' connection budgets in order, its own budget if it has one, its weight."""
+    own = resource_budget(resource)
+    return QueueDefinition(
+        queue=queue_ref(resource.workspace_id, resource.environment_id, resource.resource_id),
+        version=resource.version,
+        targets=tuple(budget_id(BudgetKind.CONNECTION, target.connection_id) for target in resource.targets),
+        budgets=(own.budget_id,) if own else (),
+        weight=weight_of(resource.priority),
+        spill=resource.spill,
+    )
+
+
+def flow_definition(batch: Batch, flow: StoredFlow, key: ApiKey | None = None) -> FlowDefinition:
+    """The flow of a batch on one resource, bound by the budgets of the batch and of the key that made it."""
+    owners = (batch_budget(batch), key_budget(key) if key else None)
+    return FlowDefinition(
+        flow=flow_ref(flow),
+        version=batch.version,
+        weight=weight_of(batch.priority),
+        budgets=tuple(budget.budget_id for budget in owners if budget is not None),
+        end=flow.last,
+        sealed=batch.sealed,
+        paused=batch.paused,
+    )
+
+
+def _optional(
+    kind: BudgetKind, owner: UUID, version: int, capacities: Iterable[Capacity], max_in_flight: int | None
+) -> BudgetDefinition | None:
+    limits = _limits(capacities, paced=False)
+    if not limits and max_in_flight is None:
+        return None
+    return BudgetDefinition(budget_id(kind, owner), version, limits, max_in_flight)
+
+
+def _limits(capacities: Iterable[Capacity], *, paced: bool) -> tuple[Limit, ...]:
+    """One limit a period, the lowest figure of each kind where a period is given twice; in order of the periods."""
+    by_period: dict[Period, list[Capacity]] = {}
+    for capacity in capacities:
+        if capacity.enabled and (capacity.requests is not None or capacity.tokens is not None):
+            by_period.setdefault(capacity.period, []).append(capacity)
+    return tuple(_limit(period, by_period[period], paced=paced) for period in Period if period in by_period)
+
+
+def _limit(period: Period, capacities: list[Capacity], *, paced: bool) -> Limit:
+    bursts = [c.burst_seconds for c in capacities if c.burst_seconds is not None]
+    return Limit(
+        period=period.value,
+        requests=min((c.requests for c in capacities if c.requests is not None), default=None),
+        tokens=min((c.tokens for c in capacities if c.tokens is not None), default=None),
+        pace=PACE if paced and period in SLIDING else None,
+        burst_ms=round(min(bursts) * 1000) if bursts else BURST_MS,
+    )
