@@ -1,7 +1,8 @@
 """From what a person configured to what the engine enforces: pure translations of rows into definitions.
 
-A connection always has a budget, also without limits: its pauses and calls in flight live there. Resources, keys and
-batches have one only when something of theirs is to be held; queues and flows name only budgets that exist.
+A connection always has a budget, also without limits: its pauses and calls in flight live there. Resources,
+keys and batches have one only when something of theirs is to be held; queues and flows name only budgets that
+exist.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from scheduler.domain.work import (
 from scheduler.ports.store import StoredFlow
 
 PACE = 0.992
-"""Share of a connection's limit at which it is paced (generic profile): full use without a growing gap (providers.md)."""
+"""Share of a connection's limit at which it is paced (generic profile): above it, every burst comes back as a gap."""
 BURST_MS = 1_000
 """How much of a paced limit may go at once, in ms of its rate, where nobody says otherwise."""
 SLIDING = frozenset({Period.SECOND, Period.MINUTE})
@@ -46,14 +47,16 @@ def connection_budget(connection: Connection) -> BudgetDefinition:
 def resource_budget(resource: Resource) -> BudgetDefinition | None:
     """The budget of a resource; None when it has no limit, or its capacities are not to be enforced."""
     capacities = resource.capacity if resource.enforce_capacity else ()
-    return _optional(BudgetKind.RESOURCE, resource.resource_id, resource.version, capacities, resource.max_in_flight)
+    return _optional(
+        BudgetKind.RESOURCE, resource.resource_id, resource.version, capacities, resource.max_in_flight
+    )
 
 
 def key_budget(key: ApiKey) -> BudgetDefinition | None:
     """The budget of an API key; None when it has no limit.
 
-    A capacity per caller address (dimension) holds the key as a whole here: batches do not keep the address, and too
-    low is safe where too high is not.
+    A capacity per caller address (dimension) holds the key as a whole here: batches do not keep the address,
+    and too low is safe where too high is not.
     """
     return _optional(BudgetKind.API_KEY, key.api_key_id, key.version, key.capacity, key.max_in_flight)
 
@@ -74,7 +77,7 @@ def flow_ref(flow: StoredFlow) -> FlowRef:
 
 
 def queue_definition(resource: Resource) -> QueueDefinition:
-    """The queue of a resource: its targets' connection budgets in order, its own budget if it has one, its weight."""
+    """The queue of a resource: its targets' connection budgets in order, its own budget if any, its weight."""
     own = resource_budget(resource)
     return QueueDefinition(
         queue=queue_ref(resource.workspace_id, resource.environment_id, resource.resource_id),
@@ -110,7 +113,7 @@ def _optional(
 
 
 def _limits(capacities: Iterable[Capacity], *, paced: bool) -> tuple[Limit, ...]:
-    """One limit a period, the lowest figure of each kind where a period is given twice; in order of the periods."""
+    """One limit a period, in order of the periods; the lowest figures where a period is given twice."""
     by_period: dict[Period, list[Capacity]] = {}
     for capacity in capacities:
         if capacity.enabled and (capacity.requests is not None or capacity.tokens is not None):
