@@ -1,0 +1,55 @@
+"""Client for Brim, the capacity-aware scheduler for LLM requests."""
+
+from .async_client import AsyncClient
+from .client import Client
+from .errors import (
+    ApiError,
+    AuthenticationError,
+    BrimError,
+    ConfigurationError,
+    Conflict,
+    ConnectionFailed,
+    Invalid,
+    InvalidJsonl,
+    NotFound,
+    PermissionDenied,
+    StreamError,
+    TooLarge,
+    Unavailable,
+    UnexpectedAnswer,
+    WaitTimedOut,
+)
+from .jsonl import ValidatedJsonl, validate_jsonl
+from .records import Batch, Event, Headroom, Item
+from .retrying import RetryPolicy
+from .submission import CallbackOptions, Capacity, NewItem
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AuthenticationError",
+    "Batch",
+    "BrimError",
+    "CallbackOptions",
+    "Capacity",
+    "Client",
+    "ConfigurationError",
+    "Conflict",
+    "ConnectionFailed",
+    "Event",
+    "Headroom",
+    "Invalid",
+    "InvalidJsonl",
+    "Item",
+    "NewItem",
+    "NotFound",
+    "PermissionDenied",
+    "RetryPolicy",
+    "StreamError",
+    "TooLarge",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "ValidatedJsonl",
+    "WaitTimedOut",
+    "validate_jsonl",
+]

@@ -1,0 +1,229 @@
+"""The asynchronous client: the same shell as `client`, with every wait awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, Unpack
+
+import httpx
+from httpx_sse import EventSource
+
+from .answers import lacks_results, raise_refusal, read_answer, require_event_stream
+from .endpoints import Call, Endpoints
+from .errors import ApiError, BrimError, WaitTimedOut
+from .following import EventCursor, ResultsCursor
+from .records import Batch, Event, Headroom, Item
+from .retrying import RetryPolicy, Tries
+from .settings import settings
+from .submission import CreateOptions, ItemInput
+from .transport import DEFAULT_TIMEOUT_S, ITEMS_PAGE, WAIT_PAUSES_S, headers, mapped, request, timeout
+
+_T = TypeVar("_T")
+
+
+class AsyncClient:
+    """Brim over HTTP for asyncio: `Client` with every method awaited and every iterator asynchronous.
+
+    Use it as `async with`, or await `close`. Belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        workspace: str | None = None,
+        environment: str | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        found = settings(base_url, api_key, workspace, environment)
+        self._base_url = found.base_url
+        self._endpoints = Endpoints(found)
+        self._policy = retry or RetryPolicy()
+        self._http = httpx.AsyncClient(
+            base_url=found.base_url, headers=headers(found), timeout=timeout(timeout_s), transport=transport
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Batches run on."""
+        await self._http.aclose()
+
+    async def create(
+        self,
+        items: Iterable[ItemInput],
+        *,
+        type: Literal["ASYNC", "CALLBACK"] = "ASYNC",
+        **options: Unpack[CreateOptions],
+    ) -> Batch:
+        """Hand in a batch; it runs without us. All faults of all items come in one Invalid."""
+        return await self._send(self._endpoints.create(items, type, **options))
+
+    def run(
+        self, items: Iterable[ItemInput], **options: Unpack[CreateOptions]
+    ) -> AsyncGenerator[Event, None]:
+        """Create a SYNC batch and yield its events until it ends; broken connections are resumed.
+
+        Leaving the loop early leaves the batch running (`contextlib.aclosing` then closes the connection at
+        once): the first event, `batch-created`, tells its id.
+        """
+        call = self._endpoints.create(items, "SYNC", **options)
+        return self._follow(EventCursor(self._endpoints, self._policy, create=call))
+
+    async def get(self, batch_id: str, include_items: bool = False) -> Batch:
+        """Read a batch, with all of its items if asked."""
+        return await self._send(self._endpoints.get(batch_id, include_items=include_items))
+
+    async def get_item(self, batch_id: str, item_id: str) -> Item:
+        """Read one item, with its response once COMPLETED."""
+        return await self._send(self._endpoints.get_item(batch_id, item_id))
+
+    async def list(self, status: str | None = None, *, page_size: int = 100) -> AsyncGenerator[Batch, None]:
+        """All batches, newest first, fetched page by page as they are consumed."""
+        after: str | None = None
+        while True:
+            page = await self._send(self._endpoints.list(status=status, page_size=page_size, after=after))
+            for batch in page.data:
+                yield batch
+            after = page.next_after
+            if after is None:
+                return
+
+    async def items(self, batch_id: str, *, page_size: int = ITEMS_PAGE) -> AsyncGenerator[Item, None]:
+        """All items of a batch in whatever state, fetched page by page as they are consumed."""
+        after: str | None = None
+        while True:
+            call = self._endpoints.get(batch_id, include_items=True, items_limit=page_size, items_after=after)
+            batch = await self._send(call)
+            for item in batch.items or ():
+                yield item
+            after = batch.next_items_after
+            if after is None:
+                return
+
+    async def cancel(self, batch_id: str) -> Batch:
+        """Stop a batch: no new provider call starts after this returns. A finished batch stays as it is."""
+        return await self._send(self._endpoints.change(batch_id, "cancel"))
+
+    async def pause(self, batch_id: str) -> Batch:
+        """Hold the waiting items; running ones end by themselves."""
+        return await self._send(self._endpoints.change(batch_id, "pause"))
+
+    async def resume(self, batch_id: str) -> Batch:
+        """Let the held items go."""
+        return await self._send(self._endpoints.change(batch_id, "resume"))
+
+    async def headroom(self, resource: str | None = None, *, connection: str | None = None) -> Headroom:
+        """What a resource or a connection would admit now."""
+        return await self._send(self._endpoints.headroom(resource=resource, connection=connection))
+
+    def stream(self, batch_id: str, last_event_id: int | None = None) -> AsyncGenerator[Event, None]:
+        """Yield a batch's events, each once, from the start or after `last_event_id`, until it ends.
+
+        Broken connections are resumed. `item-running` events are live only: those of a gap are not seen.
+        Raises StreamError when the server reports that the stream failed.
+        """
+        return self._follow(
+            EventCursor(self._endpoints, self._policy, batch_id=batch_id, last_event_id=last_event_id)
+        )
+
+    async def wait(self, batch_id: str, timeout: float | None = None) -> Batch:
+        """Ask until the batch is final and return it. Raises WaitTimedOut after `timeout` seconds."""
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        pauses_s = iter(WAIT_PAUSES_S)
+        pause_s = 0.0
+        while True:
+            batch = await self.get(batch_id)
+            if batch.is_final:
+                return batch
+            pause_s = next(pauses_s, pause_s)
+            if deadline_s is not None:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    raise WaitTimedOut(batch, timeout or 0.0)
+                pause_s = min(pause_s, left_s)
+            await asyncio.sleep(pause_s)
+
+    async def results(self, batch_id: str, *, status: str | None = None) -> AsyncGenerator[Item, None]:
+        """The items that have ended, with their responses; of a running batch those that have ended by now.
+
+        In order of completion where the server streams results, in order of submission where it does not.
+        """
+        cursor = ResultsCursor(self._policy)
+        call = self._endpoints.results(batch_id, status)
+        while True:
+            try:
+                cursor.connected()
+                async with self._open(call) as response:
+                    with mapped(self._base_url):
+                        async for chunk in response.aiter_bytes():
+                            for item in cursor.accept(chunk):
+                                yield item
+                        for item in cursor.finish():
+                            yield item
+                return
+            except ApiError as error:
+                if lacks_results(error):
+                    break
+                pause_s = cursor.pause_s_after(error)
+            except BrimError as error:
+                pause_s = cursor.pause_s_after(error)
+            await asyncio.sleep(pause_s)
+        async for item in self.items(batch_id):
+            if item.is_final and status in (None, item.status):
+                yield item
+
+    async def _follow(self, cursor: EventCursor) -> AsyncGenerator[Event, None]:
+        while True:
+            cause: BrimError | None = None
+            try:
+                async with self._open(cursor.next_call()) as response:
+                    with mapped(self._base_url):
+                        require_event_stream(response)
+                        async with aclosing(EventSource(response).aiter_sse()) as frames:
+                            async for frame in frames:
+                                event = cursor.accept(frame)
+                                if event is not None:
+                                    yield event
+                                if cursor.done:
+                                    return
+            except BrimError as error:
+                cause = error
+            await asyncio.sleep(cursor.pause_s_after(cause))
+
+    async def _send(self, call: Call[_T]) -> _T:
+        tries = Tries(self._policy, repeatable=call.repeatable)
+        while True:
+            try:
+                with mapped(self._base_url):
+                    return read_answer(call, await self._http.send(request(self._http, call)))
+            except BrimError as error:
+                pause_s = tries.pause_s_after(error)
+            await asyncio.sleep(pause_s)
+
+    @asynccontextmanager
+    async def _open(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
+        """A streamed answer whose body has yet to come. A refusal is read and raised."""
+        with mapped(self._base_url):
+            response = await self._http.send(request(self._http, call, stream=True), stream=True)
+        try:
+            if not response.is_success:
+                with mapped(self._base_url):
+                    await response.aread()
+                raise_refusal(response)
+            yield response
+        finally:
+            await response.aclose()

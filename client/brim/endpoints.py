@@ -1,0 +1,140 @@
+"""Every request the client makes, as a value: no I/O here, so both clients share it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, Unpack
+from urllib.parse import quote
+
+from .errors import UnexpectedAnswer
+from .records import Batch, Headroom, Item, Page
+from .settings import Settings
+from .submission import BodyOptions, ItemInput, create_body
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[_T]):
+    """One HTTP request and how to read its answer's JSON. `repeatable`: sending it twice does no harm."""
+
+    method: str
+    path: str
+    read: Callable[[Any], _T]
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    repeatable: bool = True
+
+
+class Endpoints:
+    """Builds the calls of one tenant. Ids are quoted, so an odd one cannot lead to another path."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._tenant = f"{_quote(settings.workspace)}/{_quote(settings.environment)}"
+        self._batches = f"/v1/completion-batch/{self._tenant}"
+
+    def create(
+        self,
+        items: Iterable[ItemInput],
+        type: str,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[BodyOptions],
+    ) -> Call[Batch]:
+        """Create a batch; an idempotency key is made where none is given."""
+        key = idempotency_key or str(uuid.uuid4())
+        return Call(
+            "POST",
+            self._batches,
+            Batch.from_wire,
+            headers={"content-type": "application/json", "idempotency-key": key},
+            body=create_body(items, type, **options),
+        )
+
+    def get(
+        self,
+        batch_id: str,
+        *,
+        include_items: bool = False,
+        items_limit: int | None = None,
+        items_after: str | None = None,
+    ) -> Call[Batch]:
+        """Read a batch, with no, all or a page of its items."""
+        params = {"includesItems": "true" if include_items else "false", "includesUsers": "false"}
+        if items_limit is not None:
+            params["itemsLimit"] = str(items_limit)
+        if items_after is not None:
+            params["itemsAfter"] = items_after
+        return Call("GET", self._batch(batch_id), Batch.from_wire, params=params)
+
+    def get_item(self, batch_id: str, item_id: str) -> Call[Item]:
+        """Read one item."""
+        return Call("GET", f"{self._batch(batch_id)}/{_quote(item_id)}", Item.from_wire)
+
+    def list(self, *, status: str | None, page_size: int, after: str | None) -> Call[Page[Batch]]:
+        """Read one page of the batches, newest first."""
+        params = {"limit": str(page_size)}
+        if status is not None:
+            params["status"] = status
+        if after is not None:
+            params["after"] = after
+        return Call("GET", self._batches, _batch_page, params=params)
+
+    def change(self, batch_id: str, verb: str) -> Call[Batch]:
+        """`cancel`, `pause` or `resume`: each may be repeated."""
+        return Call("POST", f"{self._batch(batch_id)}/{verb}", Batch.from_wire)
+
+    def events(self, batch_id: str, last_event_id: int | None) -> Call[None]:
+        """The event stream after `last_event_id`, or from the start."""
+        headers = {"accept": "text/event-stream", "cache-control": "no-store"}
+        if last_event_id is not None:
+            headers["last-event-id"] = str(last_event_id)
+        return Call("GET", f"{self._batch(batch_id)}/events", _no_json, headers=headers)
+
+    def results(self, batch_id: str, status: str | None) -> Call[None]:
+        """The finished items as NDJSON."""
+        params = {} if status is None else {"status": status}
+        headers = {"accept": "application/x-ndjson"}
+        return Call("GET", f"{self._batch(batch_id)}/results", _no_json, params=params, headers=headers)
+
+    def headroom(self, *, resource: str | None, connection: str | None) -> Call[Headroom]:
+        """What a resource or a connection would admit now. Exactly one of the two must be given."""
+        match resource, connection:
+            case str(), None:
+                kind, target = "ai-resource", resource
+            case None, str():
+                kind, target = "ai-connection", connection
+            case _:
+                raise ValueError("headroom needs a resource or a connection, and not both")
+        return Call("GET", f"/v1/{kind}/{self._tenant}/{_quote(target)}/headroom", _headroom)
+
+    def _batch(self, batch_id: str) -> str:
+        return f"{self._batches}/{_quote(batch_id)}"
+
+
+def _quote(part: str) -> str:
+    # "." and ".." need no quoting by the standard and would be resolved away.
+    return quote(part, safe="").replace(".", "%2E") if part.strip(".") == "" else quote(part, safe="")
+
+
+def _batch_page(raw: Any) -> Page[Batch]:
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), list):
+        raise UnexpectedAnswer("the server's answer is no list of batches: is the URL that of a Brim server?")
+    after = raw.get("nextAfter") if raw.get("hasMore", True) else None
+    return Page(
+        data=tuple(Batch.from_wire(each) for each in raw["data"]),
+        next_after=None if after is None else str(after),
+    )
+
+
+def _headroom(raw: Any) -> Headroom:
+    if not isinstance(raw, Mapping):
+        raise UnexpectedAnswer("the server's answer is no headroom")
+    return Headroom(raw)
+
+
+def _no_json(raw: Any) -> None:
+    """A stream is not read as one JSON value."""
