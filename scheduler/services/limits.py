@@ -27,7 +27,7 @@ from scheduler.domain.work import (
 from scheduler.ports.store import StoredFlow
 
 PACE = 0.992
-"""Share of a connection's limit at which it is paced (generic profile): above it, every burst comes back as a gap."""
+"""Share of a limit at which a connection is paced (generic profile): above it a burst comes back as a gap."""
 BURST_MS = 1_000
 """How much of a paced limit may go at once, in ms of its rate, where nobody says otherwise."""
 SLIDING = frozenset({Period.SECOND, Period.MINUTE})
@@ -77,7 +77,7 @@ def flow_ref(flow: StoredFlow) -> FlowRef:
 
 
 def queue_definition(resource: Resource) -> QueueDefinition:
-    """The queue of a resource: its targets' connection budgets in order, its own budget if any, its weight."""
+    """The queue of a resource: connection budgets of its targets in order, its own budget, its weight."""
     own = resource_budget(resource)
     return QueueDefinition(
         queue=queue_ref(resource.workspace_id, resource.environment_id, resource.resource_id),
