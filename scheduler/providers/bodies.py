@@ -1,0 +1,39 @@
+"""The body of a call: the item's request with our model and stream, every other value byte for byte as
+given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from scheduler.domain.batch import Endpoint
+
+_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+_FALSE = msgspec.Raw(b"false")
+
+
+def build_body(request: bytes, endpoint: Endpoint, model: str, default_args: Mapping[str, bytes]) -> bytes:
+    """The JSON to send. Order and unknown keys are kept; defaults fill only what is absent.
+
+    Streaming is switched off, and `stream_options`, which providers refuse without it, is left out. Raises
+    msgspec.DecodeError when the request is not a JSON object.
+    """
+    fields = _DECODER.decode(request)
+    for name, value in default_args.items():
+        if name not in fields:
+            fields[name] = msgspec.Raw(value)
+    fields["model"] = msgspec.Raw(_ENCODER.encode(model))
+    fields.pop("stream_options", None)
+    if endpoint == "/v1/embeddings":
+        fields.pop("stream", None)
+    else:
+        fields["stream"] = _FALSE
+    return _ENCODER.encode(fields)
+
+
+def encode_args(default_args: Mapping[str, Any]) -> dict[str, bytes]:
+    """A resource's defaultArgs as `build_body` takes them."""
+    return {name: _ENCODER.encode(value) for name, value in default_args.items()}
