@@ -33,7 +33,7 @@ class RetryPolicy:
         full_s = min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(failures - 1, 30))
         pause_s = random.uniform(full_s / 2, full_s)
         match error:
-            case Unavailable(retry_after_s=float() as advice_s):
+            case Unavailable(retry_after_s=advice_s) if advice_s is not None:
                 # A little more than advised, so that a crowd does not return at the same instant.
                 return max(pause_s, min(advice_s, self.longest_advice_s) + pause_s * 0.1)
             case _:

@@ -1,0 +1,1 @@
+"""Tests of the published client, against a small Brim of our own on a real socket."""
