@@ -1,0 +1,57 @@
+"""How we connect to Postgres: session settings, and patience at the start."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from scheduler.store.failures import is_passing, translated
+
+CONNECT_PATIENCE_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+
+SESSION = {
+    "application_name": "brim",
+    "timezone": "UTC",
+    # Nobody may hold a batch row while it thinks.
+    "idle_in_transaction_session_timeout": "2s",
+    "jit": "off",
+    # Every query of ours is a walk along an index with few rows at each step. A plan made while the tables were
+    # empty must be the right one when they hold millions, so the planner gets no other choice.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+def patiently() -> AsyncRetrying:
+    """Try to connect for up to 30 s: the database may still be starting. The last error is raised as it is."""
+    return AsyncRetrying(
+        retry=retry_if_exception(is_passing),
+        stop=stop_after_delay(CONNECT_PATIENCE_S),
+        wait=wait_exponential_jitter(initial=0.05, max=2.0, jitter=0.1),
+        reraise=True,
+    )
+
+
+@asynccontextmanager
+async def connected(dsn: str, *, patient: bool = False) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of its own. Errors come out translated, also those of the block."""
+    with translated():
+        if patient:
+            connection = await patiently()(_connect, dsn)
+        else:
+            connection = await _connect(dsn)
+        try:
+            yield connection
+        finally:
+            # Terminated, not closed: closing waits for a server that may be gone.
+            connection.terminate()
+
+
+async def _connect(dsn: str) -> asyncpg.Connection:
+    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=SESSION)
