@@ -1,0 +1,131 @@
+"""Connections and resources as the workers use them: cached for two seconds, keys decrypted once per
+version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from scheduler.domain.errors import BrimError, Unavailable
+from scheduler.domain.setup import Connection, Resource
+from scheduler.ports.store import SetupStore
+from scheduler.providers.bodies import encode_args
+from scheduler.providers.call import Account
+from scheduler.providers.profiles import base_url_of, headers_of
+
+MAX_AGE_S = 2.0
+"""No answer of the catalog is older than this, while Postgres answers."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Unsealer(Protocol):
+    """What opens the secrets of connections (services.secrets.Vault)."""
+
+    def open(self, sealed: bytes) -> str:
+        """The text behind `sealed`. Raises when the key is another one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A resource with what every call on it needs: its defaults as JSON bytes by name."""
+
+    resource: Resource
+    default_args: Mapping[str, bytes]
+
+
+class Catalog:
+    """Everything that was set up, refreshed by two queries when it is asked and older than MAX_AGE_S.
+
+    clock: monotonic seconds. Not for authorisation: a change may be seen two seconds late.
+    """
+
+    def __init__(self, store: SetupStore, vault: Unsealer, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+        self._resources: dict[UUID, Served] = {}
+        self._accounts: dict[UUID, Account] = {}
+        self._versions: dict[UUID, int] = {}
+
+    def resource(self, resource_id: UUID) -> Served | None:
+        """A resource as of the last refresh."""
+        return self._resources.get(resource_id)
+
+    def account(self, connection_id: UUID) -> Account | None:
+        """A connection ready for calls; None when it does not exist or its secrets cannot be opened."""
+        return self._accounts.get(connection_id)
+
+    async def refresh(self, *, max_age_s: float = MAX_AGE_S) -> None:
+        """Read again what is older than max_age_s; many callers at once cost one read.
+
+        While Postgres is away the last state is kept. Raises Unavailable only when there never was one.
+        """
+        if self._clock() - self._read_at <= max_age_s:
+            return
+        async with self._reading:
+            if self._clock() - self._read_at <= max_age_s:
+                return
+            asked_at = self._clock()
+            try:
+                connections, resources = await asyncio.gather(
+                    self._store.connections(), self._store.resources()
+                )
+            except Unavailable:
+                if self._read_at == float("-inf"):
+                    raise
+                _log.warning("catalog.refresh_failed")
+                return
+            self._take_connections({c.connection_id: c for c in connections})
+            self._take_resources({r.resource_id: r for r in resources})
+            self._read_at = asked_at
+
+    def _take_connections(self, connections: Mapping[UUID, Connection]) -> None:
+        for gone in self._versions.keys() - connections.keys():
+            self._versions.pop(gone)
+            self._accounts.pop(gone, None)
+        for connection_id, connection in connections.items():
+            if self._versions.get(connection_id) == connection.version:
+                continue
+            self._versions[connection_id] = connection.version
+            account = self._account_of(connection)
+            if account is None:
+                self._accounts.pop(connection_id, None)
+            else:
+                self._accounts[connection_id] = account
+
+    def _take_resources(self, resources: Mapping[UUID, Resource]) -> None:
+        known = self._resources
+        self._resources = {
+            resource_id: known[resource_id]
+            if resource_id in known and known[resource_id].resource.version == resource.version
+            else Served(resource, encode_args(resource.default_args))
+            for resource_id, resource in resources.items()
+        }
+
+    def _account_of(self, connection: Connection) -> Account | None:
+        try:
+            sealed = connection.secret_config.get("apiKey")
+            api_key = self._vault.open(sealed) if sealed is not None else None
+            return Account(
+                connection_id=connection.connection_id,
+                name=connection.name,
+                provider=connection.provider,
+                base_url=base_url_of(connection.provider, connection.config),
+                headers=headers_of(connection.provider, connection.config, api_key),
+            )
+        except BrimError as problem:
+            _log.error(
+                "catalog.connection_unusable",
+                connection=str(connection.connection_id),
+                problem=problem.message,
+            )
+            return None

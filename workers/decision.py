@@ -1,0 +1,92 @@
+"""What follows from the end of an attempt: pure. Either an outcome is recorded or the entry is given back.
+
+Never both, never neither: an item whose attempt ended is always on exactly one of the two ways.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from scheduler.domain.outcome import AttemptEnd, Failed, Fatal, FatalScope, LimitHit, Retry, Succeeded
+from scheduler.domain.retry import backoff_ms
+from scheduler.domain.status import ItemStatus
+
+FATAL_PAUSE_MS = 60_000
+"""How long a connection rests after an answer that says that it will not work (no credit, key refused)."""
+
+
+class PauseWhy(StrEnum):
+    """Why a connection is paused (label of a metric)."""
+
+    LIMIT = "limit"
+    FATAL = "fatal"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Pause the connection that was called. pause_ms 0: the provider did not say how long."""
+
+    pause_ms: int
+    reason: str
+    why: PauseWhy
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The item's run is over. success: the answer to keep, for COMPLETED; the error fields for FAILED."""
+
+    status: ItemStatus
+    success: Succeeded | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The entry goes back to its flow, after `pause` took effect if there is one."""
+
+    delay_ms: int
+    spend_attempt: bool
+    next_target: int
+    pause: Pause | None = None
+
+
+Decision = Record | GiveBack
+
+
+def decide(
+    end: AttemptEnd, *, attempts: int, target: int, targets: int, max_retries: int, jitter: float
+) -> Decision:
+    """What to do after an attempt on `target` (of `targets`) that had `attempts` spent ones before it.
+
+    A retry stays on its target until more than max_retries attempts are spent; then, like a failure that
+    would come again, it moves on to the next target, each of which gets one try, and FAILED after the
+    last. A limit spends nothing. jitter: uniform in [0, 1).
+    """
+    further = target + 1 < targets
+    match end:
+        case Succeeded():
+            return Record(ItemStatus.COMPLETED, success=end)
+        case Retry():
+            if attempts < max_retries:
+                return GiveBack(backoff_ms(attempts + 1, jitter, end.after_ms), True, target)
+            return GiveBack(0, True, target + 1) if further else _failed(end.code, end.reason)
+        case Failed():
+            return GiveBack(0, True, target + 1) if further else _failed(end.code, end.reason)
+        case LimitHit():
+            return GiveBack(0, False, target, Pause(end.after_ms, end.reason, PauseWhy.LIMIT))
+        case Fatal(scope=FatalScope.ITEM):
+            return GiveBack(0, True, target + 1) if further else _failed(end.code, end.reason)
+        case Fatal():
+            # Round and round: the first target may have come back when the last one turns out dead too.
+            following = (target + 1) % targets if targets else target
+            return GiveBack(0, False, following, Pause(FATAL_PAUSE_MS, end.reason, PauseWhy.FATAL))
+        case _:
+            assert_never(end)
+
+
+def _failed(code: str, reason: str) -> Record:
+    return Record(ItemStatus.FAILED, error_code=code, error_message=reason)
