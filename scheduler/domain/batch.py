@@ -102,6 +102,12 @@ class Batch:
         """Items with an outcome for their current run."""
         return self.completed + self.failed + self.cancelled
 
+    @property
+    def ended(self) -> bool:
+        """Its end event is recorded: `last_event` is the last one. CANCELLED alone is not enough, running items still
+        end after it."""
+        return self.completed_at is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
