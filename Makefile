@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 INSTALLED := $(VENV)/.installed
-CLIENT := $(wildcard client/pyproject.toml)
+CLIENT := $(if $(wildcard client/README.md),$(wildcard client/pyproject.toml))
 EDITABLES := -e . $(if $(CLIENT),-e ./client)
 UV := $(BIN)/uv
 # uv's own environment variables or settings of the machine must not reach into another environment.
@@ -16,6 +16,7 @@ ifneq ($(shell cat $(VENV)/.made-for 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
+.DEFAULT_GOAL := setup
 .PHONY: setup demo up test check bench lock format clean moved
 
 setup: $(INSTALLED)
@@ -44,6 +45,35 @@ $(INSTALLED): pyproject.toml $(CLIENT) $(SYNCED)
 	@$(UV_PIP) install --quiet --no-deps --no-build-isolation $(EDITABLES)
 	@touch $@
 
+# A few hundred real requests through a rate-limited provider, and a report; ends with 0 only if the promises held.
+demo: setup
+	@$(BIN)/brim-server up --demo --port 0 --workers 2 -- $(BIN)/python examples/quickstart.py
+
+up: setup
+	@$(BIN)/brim-server up $(ARGS)
+
+test: check
+	@$(BIN)/pytest $(ARGS)
+
+check: setup
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports > $(VENV)/lint-imports.log 2>&1 || { cat $(VENV)/lint-imports.log; exit 1; }
+	@$(UV_PIP) check --quiet
+	@echo "check: format, lint, types, layers and dependencies are fine"
+
+bench: setup
+	@$(BIN)/python -m bench $(ARGS)
+
+format: setup
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist client/dist
+
+# Not part of anything above: it needs the network. Machines with a mirror of their own: LOCK_FLAGS="--index-url …".
 lock:
 	$(UV_PIP) compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(LOCK_FLAGS) \
 	  pyproject.toml -o requirements.lock

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,11 +33,17 @@ class EmbeddedServers:
     `durable=False` is for tests: much faster, and safe only against a killed process, not a lost machine.
     """
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
-        """Name the folder; nothing is made or started before the block is entered."""
+    def __init__(
+        self, data_dir: Path, *, redis: bool = True, postgres: bool = True, durable: bool = True
+    ) -> None:
+        """Name the folder and which of the two to run; nothing is made before the block is entered."""
         self._folder = DataFolder(data_dir)
         self._redis = RedisServer(self._folder, durable=durable)
         self._postgres = PostgresServer(self._folder, durable=durable)
+        self._servers: list[Server] = [
+            *([self._redis] if redis else []),
+            *([self._postgres] if postgres else []),
+        ]
         self._children: dict[Server, Child] = {}
         self._watch: asyncio.Task[None] | None = None
 
@@ -83,7 +89,7 @@ class EmbeddedServers:
     async def __aenter__(self) -> Self:
         """Start both, wait until both answer, watch them from then on."""
         with self._stopped_on_error():
-            await asyncio.to_thread(self._prepare)
+            await _in_thread(self._prepare)
             # Spawned here, in the loop's thread: the kernel ties a child to the thread that forked it.
             self._spawn()
             for server, child in self._children.items():
@@ -103,11 +109,11 @@ class EmbeddedServers:
 
     def _prepare(self) -> None:
         self._folder.acquire()
-        for server in (self._redis, self._postgres):
+        for server in self._servers:
             server.prepare()
 
     def _spawn(self) -> None:
-        for server in (self._redis, self._postgres):
+        for server in self._servers:
             self._children[server] = server.spawn()
 
     async def _keep_alive(self) -> None:
@@ -148,3 +154,13 @@ class EmbeddedServers:
         except BaseException:
             self._stop()
             raise
+
+
+async def _in_thread(call: Callable[[], None]) -> None:
+    """Run `call` in a thread and, when cancelled, wait for it: nothing may appear after the clean-up."""
+    running = asyncio.create_task(asyncio.to_thread(call))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise

@@ -1,0 +1,1 @@
+"""The subcommands of `brim-server`, one file each: `NAME`, `configure(parser)`, `run(arguments)`."""

@@ -1,0 +1,102 @@
+"""The checks of `brim-server doctor`; each is one small function, and none changes anything."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import asyncpg
+import redis.exceptions
+
+from brim_server.running.eviction import complaint_about, read_policy
+from scheduler.bootstrap import Core, open_core
+from scheduler.domain.errors import BrimError
+from scheduler.settings import Settings
+from scheduler.store.migrations import NewerDatabase, pending
+
+_TIMEOUT_S = 10.0
+_ALIVE_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    good: bool
+    detail: str
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Run all checks. What lies behind a server that cannot be reached is not asked for."""
+    findings = [
+        *await _guarded("redis", lambda: _redis(settings)),
+        *await _guarded("postgres", lambda: _postgres(settings)),
+    ]
+    if all(finding.good for finding in findings):
+        findings.extend(await _guarded("workers", lambda: _core(settings)))
+    return findings
+
+
+async def _guarded(check: str, ask: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+    """Turn what can go wrong while asking into a finding."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await ask()
+    except TimeoutError:
+        return [Finding(check, False, f"no answer within {_TIMEOUT_S:.0f} s")]
+    except (OSError, ValueError, redis.exceptions.RedisError, asyncpg.PostgresError, BrimError) as error:
+        return [Finding(check, False, str(error) or type(error).__name__)]
+
+
+async def _redis(settings: Settings) -> list[Finding]:
+    policy = await read_policy(settings.redis_url)
+    complaint = complaint_about(policy)
+    return [
+        Finding("redis", True, "answers"),
+        Finding("eviction policy", complaint is None, complaint or policy or "not told by the server"),
+    ]
+
+
+async def _postgres(settings: Settings) -> list[Finding]:
+    connection = await asyncpg.connect(settings.database_url, timeout=_TIMEOUT_S)
+    try:
+        version = connection.get_server_version()
+        good = version.major >= 15
+        findings = [
+            Finding(
+                "postgres", good, f"answers, version {version.major}" + ("" if good else "; 15 is needed")
+            )
+        ]
+        try:
+            missing = await pending(connection)
+        except NewerDatabase as error:
+            return [*findings, Finding("migrations", False, str(error))]
+        detail = f"missing: {', '.join(missing)}; run brim-server migrate" if missing else "up to date"
+        return [*findings, Finding("migrations", not missing, detail)]
+    finally:
+        connection.terminate()
+
+
+async def _core(settings: Settings) -> list[Finding]:
+    async with open_core(settings) as core:
+        alive = await core.store.shards.alive(_ALIVE_WITHIN_S)
+        workers = sum(1 for process in alive if process["kind"] == "worker")
+        detail = f"{workers} alive" if workers else f"none was heard of within {_ALIVE_WITHIN_S:.0f} s"
+        return [Finding("workers", workers > 0, detail), await _queues(core, workers)]
+
+
+async def _queues(core: Core, workers: int) -> Finding:
+    """A queue is stuck when leases stay past their deadline, or when it may be claimed and nobody is there."""
+    overdue = active = standby = leases = 0
+    for shard in await core.store.shards.live_shards():
+        depths = await core.engine.queue_depths(shard)
+        overdue += depths.overdue_leases
+        active += depths.active
+        standby += depths.standby
+        leases += depths.leases
+    counts = f"{active} active, {standby} standby, {leases} running"
+    if overdue:
+        return Finding("queues", False, f"{counts}; {overdue} overdue that no worker takes back")
+    if active and not workers:
+        return Finding("queues", False, f"{counts}; nobody claims from the active ones")
+    return Finding("queues", True, counts)
