@@ -5,15 +5,12 @@ import asyncio
 import gc
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, get_args
 
-from brim_server.simulator.console import Console
 from brim_server.simulator.options import Options, PromptCount, RetryAfterHeaders, Shape
-from brim_server.simulator.provider import Outcome, Provider, Request
-from brim_server.simulator.wire import Connection, Connections
+from brim_server.simulator.server import running
 
 _FOR_EVER_S = 1e9
 
@@ -47,41 +44,13 @@ async def _serve(options: Options, host: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    clock_us = _steady_clock_us()
-    connections = Connections()
-    provider = Provider(options, clock_us())
-    console = Console(provider, connections.counts)
-
-    def handle(request: Request) -> Outcome:
-        return console.handle(request, clock_us())
-
-    server = await loop.create_server(
-        lambda: Connection(handle, connections, loop, lambda: provider.options.max_body_bytes),
-        host,
-        port,
-        backlog=4096,
-    )
-    # The garbage of a request dies by reference counting; frequent passes over everything else are waste.
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
-    bound_host, bound_port = server.sockets[0].getsockname()[:2]
-    shown_host = f"[{bound_host}]" if ":" in bound_host else bound_host
-    sys.stdout.write(f"simulator listening on http://{shown_host}:{bound_port}/v1\n")
-    sys.stdout.flush()
-    await stop.wait()
-    server.close()
-    connections.abort_all()
-
-
-def _steady_clock_us() -> Callable[[], int]:
-    """Microseconds since 1970 by the clock of the start, then at the pace of the monotonic clock."""
-    offset_ns = time.time_ns() - time.monotonic_ns()
-    monotonic_ns = time.monotonic_ns
-
-    def now_us() -> int:
-        return (monotonic_ns() + offset_ns) // 1000
-
-    return now_us
+    async with running(options, host, port) as simulator:
+        # The garbage of a request dies by reference counting; frequent passes over everything else are waste.
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
+        sys.stdout.write(f"simulator listening on {simulator.base_url}\n")
+        sys.stdout.flush()
+        await stop.wait()
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -1,0 +1,1 @@
+"""The simulator: its meters by hand, its server over HTTP."""
