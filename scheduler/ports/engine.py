@@ -47,6 +47,10 @@ class Engine(Protocol):
         """The epoch that Redis holds for the shard; None after a loss."""
         ...
 
+    async def identity(self, shard: int) -> str:
+        """Run id and replication id of the server that holds the shard: another after a restart or a failover."""
+        ...
+
     async def set_limits(self, shard: int, definitions: Sequence[BudgetDefinition], *, spent: bool = False) -> None:
         """Create or change budgets (older versions are ignored). spent: a budget that does not exist yet starts with
         its full window used (after a loss of Redis: what was sent in the last minute is not known)."""

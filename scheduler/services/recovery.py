@@ -1,0 +1,160 @@
+"""Make a shard usable: agree on its epoch, and after a loss of Redis build everything anew from Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from scheduler import metrics
+from scheduler.domain.batch import Batch
+from scheduler.domain.errors import Unavailable
+from scheduler.domain.status import FINAL_BATCH
+from scheduler.domain.work import BudgetDefinition
+from scheduler.ports.engine import Engine
+from scheduler.ports.store import Store, StoredFlow
+from scheduler.services.limits import (
+    batch_budget,
+    connection_budget,
+    key_budget,
+    queue_definition,
+    resource_budget,
+)
+from scheduler.services.refill import Refill
+from scheduler.settings import Settings
+
+PAGE = 500
+"""Flows and definitions handled at once."""
+WAIT_S = 0.2
+"""Pause between two looks at a recovery that another process carries out."""
+PATIENCE_S = 60.0
+"""After this long without a ruling epoch, the caller is told to try again later."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """raised: a new epoch was opened here, and `flows` were repaired."""
+
+    epoch: int
+    raised: bool
+    flows: int = 0
+
+
+class Recovery:
+    """One per process. Safe to call from any number of processes at once."""
+
+    def __init__(self, settings: Settings, store: Store, engine: Engine) -> None:
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._refill = Refill(store, engine)
+        self._running: dict[int, asyncio.Task[Recovered]] = {}
+
+    async def ensure(self, shard: int) -> Recovered:
+        """Make this process know the shard's epoch; raise it and repair the shard when Redis does not
+        hold it.
+
+        Callers in one process share one try. Raises Unavailable when a store is down.
+        """
+        task = self._running.get(shard)
+        if task is None:
+            task = asyncio.create_task(self._ensure(shard), name=f"recover-{shard}")
+            self._running[shard] = task
+            task.add_done_callback(lambda _: self._running.pop(shard, None))
+        return await asyncio.shield(task)
+
+    async def _ensure(self, shard: int) -> Recovered:
+        for _ in range(round(PATIENCE_S / WAIT_S)):
+            async with self._store.shards.exclusive(f"recover-{shard}") as mine:
+                if mine:
+                    return await self._recover(shard)
+            await asyncio.sleep(WAIT_S)
+        raise Unavailable("The scheduler is recovering; try again shortly.")
+
+    async def _recover(self, shard: int) -> Recovered:
+        stored, identity = await self._store.shards.epoch(shard)
+        present = await self._engine.identity(shard)
+        if stored > 0 and identity == present and await self._engine.epoch_of(shard) == stored:
+            await self._engine.open_shard(shard, stored)
+            return Recovered(stored, raised=False)
+        raised = await self._store.shards.raise_epoch(shard, stored, present)
+        if raised is None:
+            raise Unavailable("The scheduler is recovering; try again shortly.")
+        await self._engine.open_shard(shard, raised)
+        if stored == 0:
+            _log.info("shard.opened", shard=shard, epoch=raised)
+        else:
+            metrics.EPOCHS_RAISED.inc()
+            _log.warning("shard.epoch_raised", shard=shard, epoch=raised, before=identity, now=present)
+        flows = await self._rebuild(shard, spent=stored > 0)
+        return Recovered(raised, raised=True, flows=flows)
+
+    async def _rebuild(self, shard: int, *, spent: bool) -> int:
+        """Limits before queues before flows: nothing may run before all that binds it is there."""
+        await self.apply_setup(shard, spent=spent)
+        flows = 0
+        async for page, batches in self.unfinished(shard):
+            budgets = [b for b in map(batch_budget, batches.values()) if b is not None]
+            if budgets:
+                await self._engine.set_limits(shard, budgets, spent=spent)
+            for flow in page:
+                flows += await self.repair(shard, batches.get(flow.batch_id), flow)
+        return flows
+
+    async def apply_setup(self, shard: int, *, spent: bool = False) -> None:
+        """Limits and queues of everything that is set up on the shard; older versions are ignored by the
+        engine."""
+        store = self._store.setup
+        here = {e.environment_id for e in await store.environments() if e.shard == shard}
+        connections = [c for c in await store.connections() if c.environment_id in here]
+        resources = [r for r in await store.resources() if r.environment_id in here]
+        keys = [k for k in await store.api_keys() if k.environment_id in here]
+        optional = [*map(resource_budget, resources), *map(key_budget, keys)]
+        budgets = [*map(connection_budget, connections), *(b for b in optional if b is not None)]
+        for chunk in _chunks(budgets):
+            await self._engine.set_limits(shard, chunk, spent=spent)
+        queues = [queue_definition(resource) for resource in resources]
+        for start in range(0, len(queues), PAGE):
+            await self._engine.set_queues(shard, queues[start : start + PAGE])
+
+    async def unfinished(self, shard: int) -> AsyncIterator[tuple[Sequence[StoredFlow], dict[UUID, Batch]]]:
+        """Pages of flows whose batches are not final, with those batches."""
+        after: tuple[UUID, UUID] | None = None
+        while True:
+            page = await self._store.shards.unfinished_flows(shard, after=after, limit=PAGE)
+            if not page:
+                return
+            ids = sorted({flow.batch_id for flow in page})
+            yield page, {batch.batch_id: batch for batch in await self._store.shards.batches(ids)}
+            after = (page[-1].batch_id, page[-1].resource_id)
+
+    async def repair(self, shard: int, batch: Batch | None, flow: StoredFlow) -> bool:
+        """Build a flow's window anew under a higher generation. False when there is nothing to do or
+        another does it."""
+        if batch is None or batch.status in FINAL_BATCH:
+            return False
+        lowest = await self._store.items.lowest_unfinished(flow.batch_id, flow.resource_id)
+        if lowest is None:
+            return False
+        generation = await self._store.shards.raise_generation(
+            flow.batch_id, flow.resource_id, flow.generation
+        )
+        if generation is None:
+            return False
+        definition = await self._refill.define(batch, flow)
+        cursor = lowest - 1
+        if not await self._engine.repair(shard, definition, generation, cursor):
+            return False
+        filled = await self._refill.fill(shard, definition, generation, cursor, self._settings.window_entries)
+        metrics.REPAIRED_FLOWS.inc()
+        metrics.REFILLED_ITEMS.inc(filled.pushed)
+        return True
+
+
+def _chunks(budgets: Sequence[BudgetDefinition]) -> list[Sequence[BudgetDefinition]]:
+    return [budgets[start : start + PAGE] for start in range(0, len(budgets), PAGE)]
