@@ -1,0 +1,150 @@
+"""What a caller says about a batch besides its items: read field by field, so that all problems show at
+once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from scheduler.domain.batch import CallbackEvent, CallbackOptions
+from scheduler.domain.capacity import Capacity
+from scheduler.domain.priority import Priority
+from scheduler.domain.status import BatchType
+from scheduler.services.callback_guard import Resolve, refusal_of_target, resolve_host
+from scheduler.services.capacity_body import CapacityBody, Slots, capacities_of
+from scheduler.services.json_text import Fields, JsonText, is_null, is_object
+from scheduler.services.problems import Problems
+
+_KNOWN: Final = frozenset(
+    {"type", "items", "capacity", "maxInFlight", "priority", "metadata", "deadline", "callbackOptions"}
+)
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_OUR_HEADERS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer"}
+)
+
+
+class CallbackOptionsBody(Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
+    """Where and when to call back."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=4096)]
+    events: Annotated[list[Literal["item_update", "batch_update", "all"]], Meta(min_length=1)]
+    headers: dict[str, str] = {}
+    secret: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OUR_HEADERS:
+                raise ValueError(f"headers: {name[:64]!r} cannot be set")
+            if not value.isprintable() or not value.isascii():
+                raise ValueError(f"headers: the value of {name} must be printable ASCII")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A checked batch without its items."""
+
+    type: BatchType
+    callback: CallbackOptions | None
+    capacity: tuple[Capacity, ...]
+    max_in_flight: int | None
+    priority: Priority
+    metadata: bytes | None
+    deadline: datetime | None
+
+
+class EnvelopeReader:
+    """Reads the fields of one create body; what is wrong goes to `problems`."""
+
+    def __init__(self, document: JsonText, fields: Fields, problems: Problems) -> None:
+        self._document = document
+        self._fields = fields
+        self._problems = problems
+
+    async def read(
+        self, now: datetime, allow_hosts: Collection[str], resolve: Resolve = resolve_host
+    ) -> Envelope:
+        """The envelope; only to be used when `problems` is still empty afterwards."""
+        for name in self._fields:
+            if name not in _KNOWN:
+                self._problems.add(name, "is not a known field")
+        kind = self._required("type", BatchType) or BatchType.ASYNC
+        capacity = self._optional("capacity", list[CapacityBody]) or []
+        for position, each in enumerate(capacity):
+            if each.dimension is not None:
+                self._problems.add(f"capacity[{position}].dimension", "is for capacities of API keys only")
+        return Envelope(
+            type=kind,
+            callback=await self._callback(kind, allow_hosts, resolve),
+            capacity=capacities_of(capacity),
+            max_in_flight=self._optional("maxInFlight", Slots),
+            priority=self._optional("priority", Priority) or Priority.NORMAL,
+            metadata=self._object("metadata"),
+            deadline=self._deadline(now),
+        )
+
+    def _present(self, name: str) -> msgspec.Raw | None:
+        raw = self._fields.get(name)
+        return None if raw is None or is_null(raw) else raw
+
+    def _required(self, name: str, kind: Any) -> Any:
+        if self._present(name) is None:
+            self._problems.add(name, "is required")
+            return None
+        return self._optional(name, kind)
+
+    def _optional(self, name: str, kind: Any) -> Any:
+        raw = self._present(name)
+        if raw is None:
+            return None
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except msgspec.ValidationError as error:
+            self._problems.add_decoding(error, name)
+            return None
+
+    def _object(self, name: str) -> bytes | None:
+        raw = self._present(name)
+        if raw is None:
+            return None
+        if not is_object(raw):
+            self._problems.add(name, "must be an object")
+        return self._document.bytes_of(raw)
+
+    def _deadline(self, now: datetime) -> datetime | None:
+        deadline: datetime | None = self._optional("deadline", datetime)
+        if deadline is None:
+            return None
+        if deadline.tzinfo is None:
+            self._problems.add("deadline", "must carry a time zone, as in 2030-01-31T12:00:00Z")
+            return None
+        if deadline <= now:
+            self._problems.add("deadline", "must lie in the future")
+        return deadline.astimezone(UTC)
+
+    async def _callback(
+        self, kind: BatchType, allow_hosts: Collection[str], resolve: Resolve
+    ) -> CallbackOptions | None:
+        name = "callbackOptions"
+        if kind is not BatchType.CALLBACK:
+            if self._present(name) is not None:
+                self._problems.add(name, "is for batches of type CALLBACK only")
+            return None
+        body: CallbackOptionsBody | None = self._required(name, CallbackOptionsBody)
+        if body is None:
+            return None
+        refusal = await refusal_of_target(body.url, allow_hosts, resolve)
+        if refusal is not None:
+            self._problems.add(f"{name}.url", f"is refused: {refusal}")
+        texts = (body.url, body.secret or "", *body.headers, *body.headers.values())
+        if any("\0" in text or self._document.holds_surrogate(text) for text in texts):
+            self._problems.add(name, "holds a character that cannot be stored")
+        both: tuple[CallbackEvent, ...] = ("item_update", "batch_update")
+        events = frozenset(each for each in both if each in body.events or "all" in body.events)
+        return CallbackOptions(body.url, dict(body.headers), events, body.secret)
