@@ -47,8 +47,8 @@ class Engine(Protocol):
         """The epoch that Redis holds for the shard; None after a loss."""
         ...
 
-    async def identity(self, shard: int) -> str:
-        """Run id and replication id of the server that holds the shard: another after a restart or a failover."""
+    async def identity(self) -> str:
+        """Run id and replication id of the server: others after a restart or a failover."""
         ...
 
     async def set_limits(self, shard: int, definitions: Sequence[BudgetDefinition], *, spent: bool = False) -> None:

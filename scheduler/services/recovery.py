@@ -78,7 +78,7 @@ class Recovery:
 
     async def _recover(self, shard: int) -> Recovered:
         stored, identity = await self._store.shards.epoch(shard)
-        present = await self._engine.identity(shard)
+        present = await self._engine.identity()
         if stored > 0 and identity == present and await self._engine.epoch_of(shard) == stored:
             await self._engine.open_shard(shard, stored)
             return Recovered(stored, raised=False)
