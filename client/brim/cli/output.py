@@ -1,0 +1,145 @@
+"""What goes to stdout and files: JSON lines for machines, tables for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rich.console import Console
+from rich.table import Table
+
+from ..records import Batch, Event, Item
+from ..submission import encode
+from .wording import summary
+
+
+def write_json(value: Mapping[str, Any], file: BinaryIO | None = None) -> None:
+    """One JSON value and a line feed, in UTF-8 whatever the terminal's encoding; stdout is flushed at once."""
+    line = encode(value) + b"\n"
+    if file is not None:
+        file.write(line)
+        return
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+
+
+def write_event(event: Event) -> None:
+    """An event as one JSON line: id (null for live ones), action, payload."""
+    write_json({"id": event.id, "action": event.raw["action"], "payload": event.raw["payload"]})
+
+
+def write_items(items: Iterable[Item], output: str | None) -> int:
+    """Write items as JSON lines to stdout or a file; their number.
+
+    The file appears, complete, when the last line is in it: until then it is a temporary one beside it, which
+    goes away if anything fails. Raises OSError when it cannot be written.
+    """
+    count = 0
+    with _destination(output) as file:
+        for item in items:
+            write_json(item.raw, file)
+            count += 1
+    return count
+
+
+@contextmanager
+def _destination(output: str | None) -> Iterator[BinaryIO | None]:
+    if output is None:
+        yield None
+        return
+    target = Path(output)
+    if target.exists() and not target.is_file():
+        # A pipe or a device cannot be replaced, only written to.
+        with target.open("wb") as file:
+            yield file
+        return
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def print_batch(batch: Batch) -> None:
+    """A batch for a person."""
+    grid = Table.grid(padding=(0, 2))
+    rows = {
+        "batch": batch.batch_id,
+        "type": batch.type,
+        "priority": batch.priority,
+        "paused": "yes" if batch.paused and not batch.is_final else None,
+        "state": summary(batch),
+        "waiting": f"{batch.pending:,}" if batch.pending else None,
+        "running": f"{batch.running:,}" if batch.running else None,
+        "error": batch.error_message,
+        "created": _moment(batch.created_at),
+        "deadline": _moment(batch.deadline),
+        "expected end": None if batch.is_final else _moment(batch.estimated_completion_at),
+        "ended": _moment(batch.completed_at),
+    }
+    for name, value in rows.items():
+        if value:
+            grid.add_row(f"[dim]{name}[/dim]", _plain(value))
+    _console().print(grid)
+
+
+def print_batches(batches: Iterable[Batch]) -> None:
+    """A table of batches, the newest first."""
+    table = _table("batch", "type", "status", "done", "failed", "created")
+    for batch in batches:
+        done = f"{batch.finished:,}/{batch.total_items:,}"
+        table.add_row(
+            batch.batch_id, batch.type, batch.status, done, f"{batch.failed:,}", _moment(batch.created_at)
+        )
+    _console().print(table if table.row_count else "no batches")
+
+
+def print_items(items: Iterable[Item]) -> None:
+    """A table of items."""
+    table = _table("item", "custom id", "status", "tokens", "retries", "error")
+    for item in items:
+        tokens = "" if item.total_tokens is None else f"{item.total_tokens:,}"
+        error = ": ".join(part for part in (item.error_code, item.error_message) if part)
+        table.add_row(
+            item.item_id,
+            _plain(item.custom_id or ""),
+            item.status,
+            tokens,
+            str(item.retry_count),
+            _plain(error),
+        )
+    _console().print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("status", "type"))
+    return table
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # Cut to a guessed 80 columns, ids in a file or a pipe would be of no use.
+    return console if console.is_terminal else Console(highlight=False, width=10_000)
+
+
+def _plain(text: str) -> str:
+    """Text from elsewhere, so that its brackets are no markup and its control characters do nothing."""
+    return "".join(c if c.isprintable() else "·" for c in text).replace("[", r"\[")
+
+
+def _moment(moment: Any) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
