@@ -1,0 +1,121 @@
+"""What this process holds: leases, and slots taken by attempts in flight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from scheduler import metrics
+from scheduler.domain.work import Lease, LeaseRef
+from scheduler.providers.call import Departure
+
+
+class Held(Departure):
+    """One lease and what happened to it here. Times are monotonic seconds.
+
+    issued_s: when the claim was issued (start-by counts from there). deadline_s: the lease holds at least
+    until then. budget: the connection's budget, as far as the resource is known; counts against the
+    bulkhead while `in_flight`. lost: another holds it now, whatever comes of our attempt is discarded.
+    """
+
+    __slots__ = ("budget", "deadline_s", "in_flight", "issued_s", "lease", "lost", "shard")
+
+    def __init__(
+        self, shard: int, lease: Lease, issued_s: float, deadline_s: float, send_by_s: float, budget: str
+    ) -> None:
+        super().__init__(send_by_s)
+        self.shard = shard
+        self.lease = lease
+        self.issued_s = issued_s
+        self.deadline_s = deadline_s
+        self.budget = budget
+        self.lost = False
+        self.in_flight = False
+
+    def sent_ago_ms(self, now_s: float) -> int | None:
+        """How long ago the call left, in whole ms; None when it never did."""
+        return None if self.sent_s is None else max(0, round((now_s - self.sent_s) * 1000))
+
+
+class Holdings:
+    """The leases of this process and its slots. `room` is set while a slot is free."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._held: set[Held] = set()
+        self._calls: dict[str, int] = {}
+        self.in_flight = 0
+        self.room = asyncio.Event()
+        self.room.set()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def free(self) -> int:
+        """Slots without an attempt."""
+        return self._slots - self.in_flight
+
+    @property
+    def open(self) -> int:
+        """Free slots among the first four fifths: they may go to any connection."""
+        return max(0, self._slots * 4 // 5 - self.in_flight)
+
+    def crowded(self) -> frozenset[str]:
+        """Connection budgets with an equal share of the slots or more.
+
+        One share is kept for a connection that has nothing in flight yet, so that a single one, hanging,
+        cannot take the last fifth as well.
+        """
+        share = self._slots / (len(self._calls) + 1)
+        return frozenset(budget for budget, calls in self._calls.items() if calls >= share)
+
+    def take(self, held: Held) -> None:
+        """A lease was granted, and occupies a slot."""
+        self._held.add(held)
+        held.in_flight = True
+        self.in_flight += 1
+        self._calls[held.budget] = self._calls.get(held.budget, 0) + 1
+        if self.in_flight >= self._slots:
+            self.room.clear()
+
+    def hold(self, held: Held) -> None:
+        """A lease was granted that needs no slot (a dead letter to record)."""
+        self._held.add(held)
+
+    def free_slot(self, held: Held) -> None:
+        """The attempt is over, its lease is not. Harmless when done twice."""
+        if not held.in_flight:
+            return
+        held.in_flight = False
+        self.in_flight -= 1
+        left = self._calls[held.budget] - 1
+        if left:
+            self._calls[held.budget] = left
+        else:
+            del self._calls[held.budget]
+        self.room.set()
+
+    def drop(self, held: Held) -> None:
+        """The lease is settled, released or lost."""
+        self.free_slot(held)
+        self._held.discard(held)
+
+    def due_for_renewal(self, now_s: float, within_s: float) -> list[Held]:
+        """Leases of which less than `within_s` is left, and that are not lost."""
+        limit = now_s + within_s
+        return [held for held in self._held if held.deadline_s < limit and not held.lost]
+
+    def lose(self, helds: Iterable[Held], lost: frozenset[LeaseRef]) -> int:
+        """Mark those of `helds` that are lost; answers how many."""
+        count = 0
+        for held in helds:
+            if held.lease.ref in lost and not held.lost:
+                held.lost = True
+                count += 1
+        metrics.LEASES_LOST.inc(count)
+        return count
+
+    def observe(self) -> None:
+        """Put the present figure into the metrics."""
+        metrics.IN_FLIGHT.set(self.in_flight)

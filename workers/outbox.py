@@ -1,0 +1,94 @@
+"""Messages to the engine that may wait: gathered per shard, sent in order, tried again while Redis is
+away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import structlog
+
+from scheduler.domain.errors import Unavailable
+from scheduler.ports.engine import EpochLost
+from workers.duty import backoff_s
+
+KEPT = 50_000
+"""Messages of one shard kept while Redis is away; older ones go: their leases expire, and Postgres knows
+the rest."""
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class Outbox(Generic[T]):
+    """One sender task per shard while there is something to send.
+
+    send(shard, messages): one call, up to `chunk` messages. on_lost(shard, messages): the shard's epoch
+    is gone and with it what these messages speak of.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        chunk: int,
+        send: Callable[[int, list[T]], Awaitable[None]],
+        on_lost: Callable[[int, list[T]], Awaitable[None]],
+    ) -> None:
+        self._name = name
+        self._chunk = chunk
+        self._send = send
+        self._on_lost = on_lost
+        self._waiting: dict[int, list[T]] = {}
+        self._senders: dict[int, asyncio.Task[None]] = {}
+
+    def put(self, shard: int, messages: list[T]) -> None:
+        """Send these soon; never waits."""
+        waiting = self._waiting.setdefault(shard, [])
+        waiting += messages
+        if len(waiting) > KEPT:
+            del waiting[: len(waiting) - KEPT]
+        if shard not in self._senders:
+            task = asyncio.create_task(self._drain(shard), name=f"{self._name}-{shard}")
+            self._senders[shard] = task
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    async def empty(self) -> None:
+        """Wait until nothing is left to send."""
+        while self._senders:
+            await asyncio.wait(list(self._senders.values()))
+
+    async def _drain(self, shard: int) -> None:
+        waiting = self._waiting[shard]
+        failures = 0
+        try:
+            while waiting:
+                messages = waiting[: self._chunk]
+                del waiting[: self._chunk]
+                try:
+                    await self._send(shard, messages)
+                    failures = 0
+                except EpochLost:
+                    await self._lost(shard, messages)
+                except Unavailable as problem:
+                    waiting[:0] = messages
+                    failures += 1
+                    if failures == 1:
+                        _log.warning(
+                            "outbox.waiting", outbox=self._name, shard=shard, problem=problem.message
+                        )
+                    await asyncio.sleep(backoff_s(failures))
+        except Exception:
+            _log.exception("outbox.failed", outbox=self._name, shard=shard)
+            waiting.clear()
+        finally:
+            del self._senders[shard]
+
+    async def _lost(self, shard: int, messages: list[T]) -> None:
+        try:
+            await self._on_lost(shard, messages)
+        except Unavailable as problem:
+            _log.warning("outbox.shard_lost", outbox=self._name, shard=shard, problem=problem.message)
+            await asyncio.sleep(backoff_s(1))
