@@ -98,7 +98,11 @@ class DataFolder:
         if self._sockets is None:
             inside = self.path / "run"
             longest = os.fsencode(inside / _LONGEST_SOCKET_NAME)
-            self._sockets = _private(inside if len(longest) <= _MAX_SOCKET_PATH_BYTES else self._short())
+            if len(longest) <= _MAX_SOCKET_PATH_BYTES:
+                inside.mkdir(mode=0o700, exist_ok=True)
+                self._sockets = inside
+            else:
+                self._sockets = _private(self._short())
         return self._sockets
 
     def _short(self) -> Path:
@@ -114,7 +118,7 @@ class DataFolder:
 
 
 def _private(folder: Path) -> Path:
-    """Make `folder` with mode 0700, or accept it when it is a folder of our own."""
+    """Make `folder` with mode 0700 where others may write too; accept it when it is our own already."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():

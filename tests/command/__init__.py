@@ -1,0 +1,1 @@
+"""The command `brim-server`: its parts, and whole runs of it."""
