@@ -19,7 +19,7 @@ from .wording import summary
 
 
 def write_json(value: Mapping[str, Any], file: BinaryIO | None = None) -> None:
-    """One JSON value and a line feed, in UTF-8 whatever the terminal's encoding; stdout is flushed at once."""
+    """One JSON value and a line feed, always in UTF-8; stdout is flushed at once."""
     line = encode(value) + b"\n"
     if file is not None:
         file.write(line)
