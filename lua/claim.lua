@@ -1,0 +1,369 @@
+#!lua
+-- claim: choose, check, reserve and lease entries of one shard, fairly, in one step.
+--
+-- KEYS[1]  epoch         string  brim:{s}:epoch
+-- ARGV[1]  epoch         str     the caller's epoch
+-- ARGV[2]  slots         int     most entries to lease, 1 … 128
+-- ARGV[3]  open_slots    int     so many of them may go to any connection, the rest to none in `crowded`
+-- ARGV[4]  holder        str     who will hold the leases
+-- ARGV[5]  lease_ms      int     how long they last
+-- ARGV[6]  window        int     entries that a flow's list holds at most (W)
+-- ARGV[7…] crowded       str     connection budgets of which the holder has an equal share or more
+--
+-- RETURNS  {'claimed', now_ms, next_due_ms, holds_timer, first_fence, {queue, batch, …}, {flow, entry, target, flag, …}, refill}
+--            next_due_ms  0: claim again at once; -1: nothing is known to become claimable; else the delay
+--            flow         index into the list of flows, from 0;  flag  '' or the budget that can never admit the entry
+--            refill       {queue, batch, gen, cursor, end, room} or {}
+--          {'epoch', ruling}
+--@include now
+--@include shard
+--@include budget
+--@include queue
+--@include flow
+--@include parking
+--@include lease
+
+local epoch, slots, open_slots, holder = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local lease_ms, window = tonumber(ARGV[5]), tonumber(ARGV[6])
+local crowded = {}
+for i = 7, #ARGV do crowded[ARGV[i]] = true end
+
+local refused = shard.refuses(epoch)
+if refused then return refused end
+local now = shard.read_clock()
+shard.claiming = true
+
+local QUEUES = 10 -- queues walked in one call
+local FLOWS = 16 -- flows of a queue looked at in one call
+local QUANTUM = 4 -- entries of a flow served per visit
+local VISITS = slots + 64 -- bound of the walk
+local PROMOTED_DUE = 16
+local DEFERRED = 128
+local REFILL_LEASE_MS = 2000
+local STANDBY_NET_MS = 300000
+local UNDEFINED_MS = 1000 -- a budget that is not defined yet is looked at again
+local CROWDED_MS = 50 -- a queue refused for its crowded connection is looked at again
+
+local granted = {} -- leases of this call
+local flow_index, flow_list = {}, {}
+local running = {} -- feed news: queue, batch, positions
+local refill = {}
+
+-- Deferred entries that are due go to the front of their flow; a dry flow comes back to its queue to be refilled.
+local function wake_flows()
+  local names = redis.call('ZRANGEBYSCORE', key.flows_due, '-inf', now, 'LIMIT', 0, PROMOTED_DUE)
+  for _, name in ipairs(names) do
+    redis.call('ZREM', key.flows_due, name)
+    local queue_name, batch = string.match(name, '^([^|]*)|(.*)$')
+    local f = flow.load(queue_name, batch)
+    if f and not f.dead then
+      local deferred = flow.deferred_key(queue_name, batch)
+      local entries = redis.call('ZRANGEBYSCORE', deferred, '-inf', now, 'LIMIT', 0, DEFERRED)
+      if #entries > 0 then
+        local reversed = {}
+        for i = #entries, 1, -1 do reversed[#reversed + 1] = entries[i] end
+        redis.call('LPUSH', key.flow(queue_name, batch), unpack(reversed))
+        redis.call('ZREM', deferred, unpack(entries))
+      end
+      local first = redis.call('ZRANGE', deferred, 0, 0, 'WITHSCORES')
+      if first[2] then flow.look_at(queue_name, batch, tonumber(first[2])) end
+      if #entries > 0 or f.cursor < f.end_ then flow.offer(f) end
+    end
+  end
+  return #names == PROMOTED_DUE
+end
+
+local function wake_budgets()
+  local ids = redis.call('ZRANGEBYSCORE', key.budgets_due, '-inf', now, 'LIMIT', 0, PROMOTED_DUE)
+  for _, id in ipairs(ids) do parking.promote(id) end
+  -- The net below the budgets: a parked queue whose time has long passed is let go.
+  local overdue = redis.call('ZRANGEBYSCORE', key.standby, '-inf', now - STANDBY_NET_MS, 'LIMIT', 0, 4)
+  for _, name in ipairs(overdue) do parking.free_queue(name) end
+  return #ids == PROMOTED_DUE
+end
+
+local function load_queue(name, vt)
+  local packed, v = unpack(redis.call('HMGET', key.queue_state(name), 'def', 'v'))
+  if not packed then return nil end
+  local def = queue.decode(packed)
+  local listed = redis.call('ZRANGE', key.queue(name), 0, FLOWS - 1, 'WITHSCORES')
+  local flows = {}
+  for i = 1, #listed, 2 do flows[#flows + 1] = { batch = listed[i], vt = tonumber(listed[i + 1]) } end
+  return { name = name, vt = vt, v = tonumber(v or 0), def = def, flows = flows, more = #flows == FLOWS, touched = false }
+end
+
+-- Prefetch the head of a flow's list, leaving out what is leased already (never granted twice).
+local function fetch(visited)
+  local room = math.max(QUANTUM, math.min(128, slots - #granted))
+  local f = visited.f
+  local texts = redis.call('LRANGE', key.flow(f.queue, f.batch), visited.taken, visited.taken + room - 1)
+  visited.entries, visited.at = {}, 1
+  if #texts == 0 then return end
+  local ids = {}
+  for i, text in ipairs(texts) do
+    local e = flow.parse(text)
+    visited.entries[i] = e
+    ids[i] = lease.id(f.queue, f.batch, e.position)
+  end
+  for i, found in ipairs(redis.call('HMGET', key.leases, unpack(ids))) do
+    visited.entries[i].taken = found and true or false
+  end
+end
+
+local function load_flow(q, listed)
+  local f = flow.load(q.name, listed.batch)
+  if not f then return nil end
+  f.vt = listed.vt
+  listed.f, listed.taken, listed.granted, listed.entries, listed.at = f, 0, 0, {}, 1
+  return f
+end
+
+-- Which target admits the entry now. Answers its index and budget; or nil and what blocks it, a list of {id, wait_ms};
+-- or nil, nil and the budget that can never admit it.
+local function choose_target(q, e)
+  local targets = q.def.targets
+  local first = math.min(e.target + 1, #targets)
+  local blocked, never = {}, nil
+  for i = first, q.def.spill and #targets or first do
+    local id = targets[i]
+    local b = budget.load(id)
+    local wait = b and budget.wait(b, e.tokens) or UNDEFINED_MS
+    if wait == 0 and crowded[id] and open_slots <= 0 then wait = CROWDED_MS end
+    if wait == 0 then return i - 1, b end
+    if wait < 0 then never = id else blocked[#blocked + 1] = { id, wait } end
+  end
+  if #blocked == 0 then return nil, nil, never end
+  return nil, blocked
+end
+
+-- The first of some budgets that blocks an entry: its id and wait; or nil, the budgets, and one that can never admit it.
+local function first_block(ids, e, holds)
+  local never
+  for _, id in ipairs(ids) do
+    local b = budget.load(id)
+    local wait = b and budget.wait(b, e.tokens) or UNDEFINED_MS
+    if wait > 0 then return id, wait end
+    if wait < 0 then never = id end
+    holds[#holds + 1] = b
+  end
+  return nil, nil, never
+end
+
+local function grant(q, listed, e, target, budgets, tokens, probe, flag)
+  local f = listed.f
+  local flow_name = q.name .. '|' .. f.batch
+  local index = flow_index[flow_name]
+  if not index then
+    index = #flow_list / 2
+    flow_index[flow_name] = index
+    flow_list[#flow_list + 1], flow_list[#flow_list + 2] = q.name, f.batch
+    running[flow_name] = { queue = q.name, batch = f.batch, positions = {} }
+  end
+  granted[#granted + 1] = {
+    id = lease.id(q.name, f.batch, e.position), holder = holder, queue = q.name, batch = f.batch, entry = e.text,
+    budgets = budgets, tokens = tokens, bucket = math.floor(now / 250), probe = probe, flow = index, target = target,
+    flag = flag,
+  }
+  if flag == '' then
+    local positions = running[flow_name].positions
+    positions[#positions + 1] = e.position
+  end
+  listed.granted = listed.granted + 1
+  local cost = math.max(1, e.tokens)
+  f.vt = f.vt + cost / f.weight
+  q.vt = q.vt + cost / q.def.weight
+end
+
+-- Try to lease the next entry. Answers 'served', 'flow' (the flow is blocked or dry) or 'queue' (the queue is blocked).
+local function serve_entry(q, listed)
+  if listed.at > #listed.entries then
+    fetch(listed)
+    if #listed.entries == 0 then return 'flow' end
+  end
+  local f, e = listed.f, listed.entries[listed.at]
+  if e.taken then
+    listed.at, listed.taken = listed.at + 1, listed.taken + 1
+    return 'served'
+  end
+  local holds = {}
+  local by, wait, never = first_block(f.budgets, e, holds)
+  if by then
+    parking.flow(f, by, wait, e.tokens)
+    return 'flow'
+  end
+  local queue_by, queue_wait, queue_never = first_block(q.def.budgets, e, holds)
+  if queue_by then
+    parking.queue(q.name, q.vt, { { queue_by, queue_wait } }, e.tokens)
+    return 'queue'
+  end
+  local target, found, target_never = choose_target(q, e)
+  if target == nil and found and e.target > 0 then
+    -- Only this entry moved to a fallback: the others of its queue must not wait for that connection.
+    redis.call('ZADD', flow.deferred_key(f.queue, f.batch), now + math.max(CROWDED_MS, found[1][2]), e.text)
+    flow.look_at(f.queue, f.batch, now + math.max(CROWDED_MS, found[1][2]))
+    listed.at, listed.taken = listed.at + 1, listed.taken + 1
+    return 'served'
+  elseif target == nil and found then
+    parking.queue(q.name, q.vt, found, e.tokens)
+    return 'queue'
+  end
+  listed.at, listed.taken = listed.at + 1, listed.taken + 1
+  never = never or queue_never or target_never
+  if never then
+    grant(q, listed, e, e.target, {}, 0, '', never)
+    return 'served'
+  end
+  holds[#holds + 1] = found
+  local ids, probe = {}, ''
+  for i, b in ipairs(holds) do
+    ids[i] = b.id
+    if budget.reserve(b, e.tokens) then probe = b.id end
+  end
+  if crowded[found.id] then open_slots = open_slots - 1 end
+  grant(q, listed, e, target, ids, e.tokens, probe, '')
+  return 'served'
+end
+
+-- A flow's window runs low: one claimer at a time brings more.
+local function order_refill(f, waiting)
+  if #refill > 0 or f.cursor >= f.end_ or f.refill_until > now or waiting >= window / 2 then return end
+  local held = waiting + f.leased + redis.call('ZCARD', flow.deferred_key(f.queue, f.batch))
+  if held >= 2 * window then return end
+  f.refill_until = now + REFILL_LEASE_MS
+  redis.call('HSET', flow.state_key(f.queue, f.batch), 'refill_until', f.refill_until)
+  refill = { f.queue, f.batch, tostring(f.gen), tostring(f.cursor), tostring(f.end_), tostring(window - waiting) }
+end
+
+-- Write what a visit did to a flow.
+local function save_flow(listed)
+  local f = listed.f
+  if not f then return end
+  local list, state = key.flow(f.queue, f.batch), flow.state_key(f.queue, f.batch)
+  if listed.taken > 0 then redis.call('LPOP', list, listed.taken) end
+  f.leased = f.leased + listed.granted
+  local waiting = redis.call('LLEN', list)
+  redis.call('HSET', state, 'vt', f.vt, 'leased', f.leased)
+  order_refill(f, waiting)
+  if f.parked then return end
+  if waiting > 0 then
+    redis.call('ZADD', key.queue(f.queue), f.vt, f.batch)
+  else
+    redis.call('ZREM', key.queue(f.queue), f.batch)
+    if f.cursor < f.end_ then flow.look_at(f.queue, f.batch, math.max(now + 1, f.refill_until)) end
+  end
+end
+
+-- The candidate with the lowest start tag.
+local function lowest(list)
+  local best
+  for i, candidate in ipairs(list) do
+    if not candidate.done and (best == nil or candidate.vt < list[best].vt) then best = i end
+  end
+  return best and list[best] or nil
+end
+
+-- One visit: the queue's lowest flow, a quantum of entries.
+local function visit(q)
+  local listed = lowest(q.flows)
+  if not listed then
+    q.done = true
+    return
+  end
+  q.touched = true
+  if not listed.f and not load_flow(q, listed) then
+    redis.call('ZREM', key.queue(q.name), listed.batch)
+    listed.done = true
+    return
+  end
+  if listed.f.dead or listed.f.paused or listed.f.parked then
+    redis.call('ZREM', key.queue(q.name), listed.batch)
+    listed.f, listed.done = nil, true
+    return
+  end
+  shard.virtual = math.max(shard.virtual, q.vt)
+  q.v = math.max(q.v, listed.vt)
+  for _ = 1, QUANTUM do
+    if #granted >= slots then return end
+    local outcome = serve_entry(q, listed)
+    listed.vt = listed.f.vt
+    if outcome == 'flow' then
+      listed.done = true
+      return
+    elseif outcome == 'queue' then
+      q.done, q.parked = true, true
+      return
+    end
+  end
+end
+
+local function save_queue(q)
+  if not q.touched then return end
+  for _, listed in ipairs(q.flows) do save_flow(listed) end
+  redis.call('HSET', key.queue_state(q.name), 'vt', q.vt, 'v', q.v)
+  if q.parked then return end
+  if redis.call('EXISTS', key.queue(q.name)) == 1 then
+    redis.call('ZADD', key.active, q.vt, q.name)
+  else
+    redis.call('ZREM', key.active, q.name)
+  end
+end
+
+local more_due = wake_flows()
+more_due = wake_budgets() or more_due
+local walked, queues = redis.call('ZRANGE', key.active, 0, QUEUES - 1, 'WITHSCORES'), {}
+for i = 1, #walked, 2 do
+  local q = load_queue(walked[i], tonumber(walked[i + 1]))
+  if q then queues[#queues + 1] = q else redis.call('ZREM', key.active, walked[i]) end
+end
+for _ = 1, VISITS do
+  local q = #granted < slots and lowest(queues) or nil
+  if not q then break end
+  visit(q)
+end
+for _, q in ipairs(queues) do
+  if #q.flows == 0 then q.touched = true end
+  save_queue(q)
+end
+
+local first_fence = 0
+local reply = {}
+if #granted > 0 then
+  first_fence = redis.call('INCRBY', key.fence, #granted) - #granted + 1
+  local records, deadlines, processing = {}, {}, {}
+  for i, l in ipairs(granted) do
+    l.fence = first_fence + i - 1
+    records[#records + 1], records[#records + 2] = l.id, lease.pack(l)
+    deadlines[#deadlines + 1], deadlines[#deadlines + 2] = now + lease_ms, l.id
+    local members = processing[l.queue] or {}
+    members[#members + 1], members[#members + 2] = now + lease_ms, l.id
+    processing[l.queue] = members
+    reply[#reply + 1], reply[#reply + 2], reply[#reply + 3], reply[#reply + 4] = l.flow, l.entry, l.target, l.flag
+  end
+  redis.call('HSET', key.leases, unpack(records))
+  redis.call('ZADD', key.deadlines, unpack(deadlines))
+  for name, members in pairs(processing) do redis.call('ZADD', key.processing(name), unpack(members)) end
+  for _, news in pairs(running) do
+    if #news.positions > 0 then shard.ring(news.queue, news.batch, 'running', table.concat(news.positions, ',')) end
+  end
+end
+budget.save()
+shard.write_clock()
+
+local left = redis.call('EXISTS', key.active) == 1
+shard.claiming = false
+if left then shard.wake() end
+if left or more_due then return { 'claimed', now, 0, 0, first_fence, flow_list, reply, refill } end
+local soonest
+for _, index in ipairs({ key.budgets_due, key.flows_due }) do
+  local first = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
+  if first then soonest = math.min(soonest or tonumber(first), tonumber(first)) end
+end
+if not soonest then return { 'claimed', now, -1, 0, first_fence, flow_list, reply, refill } end
+soonest = math.max(soonest, now + 1)
+local timer_ms, timer_holder = shard.timer()
+local holds = 0
+if timer_ms == nil or timer_holder == holder or timer_ms < now - 100 or soonest < timer_ms then
+  redis.call('SET', key.timer, string.format('%d', math.ceil(soonest)) .. '|' .. holder, 'PX', soonest - now + 10000)
+  holds = 1
+end
+return { 'claimed', now, math.ceil(soonest - now), holds, first_fence, flow_list, reply, refill }

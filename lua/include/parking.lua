@@ -1,0 +1,92 @@
+-- parking: what is blocked waits on the budget that blocks it, and is promoted when that budget admits again.
+--
+-- A budget's waiting set holds flows ('f|<queue>|<batch>') and queues ('q|<queue>') by virtual time, so the one that
+-- was served least goes first. A budget with waiters has one entry in budgets-due. So no herd and no scan.
+
+local parking = {}
+
+local COALESCE_MS = 25 -- wake for a paced budget at most every 25 ms; the burst covers what came due meanwhile
+local AGAIN_MS = 50 -- a budget that promoted and still has headroom and waiters is due again
+
+local function due(id, wait_ms)
+  local at_ms = shard.now + math.max(COALESCE_MS, wait_ms)
+  redis.call('ZADD', key.budgets_due, at_ms, id)
+  shard.expect(at_ms)
+  return at_ms
+end
+
+-- Park a flow on a budget for an entry of `tokens`, and take it out of its queue. The budget may not be defined yet:
+-- it admits nothing until it is.
+function parking.flow(f, id, wait_ms, tokens)
+  redis.call('ZREM', key.queue(f.queue), f.batch)
+  redis.call('HSET', flow.state_key(f.queue, f.batch), 'parked', id, 'vt', f.vt)
+  f.parked = id
+  redis.call('ZADD', key.waiting(id), f.vt, 'f|' .. f.queue .. '|' .. f.batch)
+  budget.need(id, tokens)
+  due(id, wait_ms)
+end
+
+-- Park a queue on every budget in `blocked`, a list of {id, wait_ms} (several targets: the first to free promotes it).
+function parking.queue(name, vt, blocked, tokens)
+  redis.call('ZREM', key.active, name)
+  redis.call('HSET', key.queue_state(name), 'parked', '1', 'vt', vt)
+  local earliest
+  for _, by in ipairs(blocked) do
+    redis.call('ZADD', key.waiting(by[1]), vt, 'q|' .. name)
+    budget.need(by[1], tokens)
+    local at_ms = due(by[1], by[2])
+    earliest = math.min(earliest or at_ms, at_ms)
+  end
+  redis.call('ZADD', key.standby, earliest, name)
+end
+
+-- Let a parked queue go on, wherever it waits.
+function parking.free_queue(name)
+  local packed = redis.call('HGET', key.queue_state(name), 'def')
+  redis.call('ZREM', key.standby, name)
+  redis.call('HDEL', key.queue_state(name), 'parked')
+  if packed then
+    local def = queue.decode(packed)
+    for _, ids in ipairs({ def.targets, def.budgets }) do
+      for _, id in ipairs(ids) do redis.call('ZREM', key.waiting(id), 'q|' .. name) end
+    end
+  end
+  if redis.call('EXISTS', key.queue(name)) == 1 then queue.activate(name) end
+end
+
+local function free_flow(name, batch)
+  local f = flow.load(name, batch)
+  if not f then return end
+  redis.call('HDEL', flow.state_key(name, batch), 'parked')
+  f.parked = nil
+  flow.offer(f)
+end
+
+-- Promote what a budget admits now, in order of virtual time, and set when to look again. Answers how many.
+function parking.promote(id)
+  local waiting = key.waiting(id)
+  if redis.call('EXISTS', waiting) == 0 then
+    redis.call('ZREM', key.budgets_due, id)
+    return 0
+  end
+  local b = budget.load(id)
+  local wait_ms = b and budget.wait_of_waiter(b) or 1000
+  if wait_ms > 0 then
+    due(id, wait_ms)
+    return 0
+  end
+  local room = wait_ms < 0 and 1 or budget.room(b)
+  local members = redis.call('ZRANGE', waiting, 0, math.min(room, 16) - 1)
+  for _, member in ipairs(members) do
+    redis.call('ZREM', waiting, member)
+    local name, batch = string.match(member, '^f|([^|]*)|(.*)$')
+    if name then free_flow(name, batch) else parking.free_queue(string.sub(member, 3)) end
+  end
+  if redis.call('EXISTS', waiting) == 1 then due(id, AGAIN_MS) else redis.call('ZREM', key.budgets_due, id) end
+  return #members
+end
+
+-- Capacity was freed: hand it to the first waiter at once.
+function parking.hand_on(id)
+  if redis.call('EXISTS', key.waiting(id)) == 1 then parking.promote(id) end
+end

@@ -1,0 +1,91 @@
+-- shard: the keys of this shard, its epoch check, its clock and its wake-ups.
+--
+-- Every key is derived from the tag of KEYS[1], the shard's epoch, so a script touches one slot.
+
+local PREFIX = string.sub(KEYS[1], 1, -6)
+
+local key = {
+  active = PREFIX .. 'active-resources',
+  standby = PREFIX .. 'standby-resources',
+  deadlines = PREFIX .. 'global-processing-queue',
+  leases = PREFIX .. 'leases',
+  budgets_due = PREFIX .. 'budgets-due',
+  flows_due = PREFIX .. 'flows-due',
+  clock = PREFIX .. 'clock',
+  fence = PREFIX .. 'fence',
+  wake = PREFIX .. 'wake',
+  timer = PREFIX .. 'timer',
+}
+
+local resources = {}
+
+-- A queue is named <ws>:<env>:<resource>; a flow by that name and its batch.
+local function resource_of(queue)
+  local resource = resources[queue]
+  if not resource then
+    resource = string.match(queue, '^.*:(.*)$')
+    resources[queue] = resource
+  end
+  return resource
+end
+
+function key.queue(queue) return PREFIX .. queue .. ':queue' end
+function key.queue_state(queue) return PREFIX .. queue .. ':queue-state' end
+function key.processing(queue) return PREFIX .. queue .. ':processing-queue' end
+function key.flow(queue, batch) return PREFIX .. 'flow:' .. resource_of(queue) .. ':' .. batch end
+function key.budget(id) return PREFIX .. 'budget:' .. id end
+function key.waiting(id) return PREFIX .. 'budget:' .. id .. ':waiting' end
+function key.feed(queue, batch)
+  return PREFIX .. string.match(queue, '^(.*):') .. ':' .. batch .. ':batch-queue-stream'
+end
+
+local shard = { woken = false, claiming = false }
+
+-- The rule of every script: an epoch that is not the caller's ends the call before anything is written.
+function shard.refuses(epoch)
+  local ruling = redis.call('GET', KEYS[1])
+  if ruling == epoch then return nil end
+  return { 'epoch', ruling or '' }
+end
+
+-- Server time in ms, never backwards (a failover or an adjusted clock may set it back), and the virtual time V of the
+-- shard's queues. Read once per script.
+function shard.read_clock()
+  local last, virtual = unpack(redis.call('HMGET', key.clock, 'now', 'v'))
+  shard.now = math.max(read_server_ms(), tonumber(last or 0))
+  shard.virtual = tonumber(virtual or 0)
+  return shard.now
+end
+
+function shard.write_clock()
+  redis.call('HSET', key.clock, 'now', shard.now, 'v', shard.virtual)
+end
+
+-- One token in the list at most: it wakes one idle worker, and a claim that leaves work pushes it again. While a claim
+-- walks it sees for itself what became claimable.
+function shard.wake()
+  if shard.woken or shard.claiming then return end
+  shard.woken = true
+  if redis.call('LLEN', key.wake) == 0 then redis.call('LPUSH', key.wake, '1') end
+end
+
+-- When the timer rings and who holds it: 'due_ms|holder'.
+function shard.timer()
+  local due_ms, holder = string.match(redis.call('GET', key.timer) or '', '^(%d+)|(.*)$')
+  return tonumber(due_ms), holder
+end
+
+-- Something becomes claimable at at_ms: if that is before the timer rings, an idle worker must learn of it now.
+-- A claim sets the timer itself at its end.
+function shard.expect(at_ms)
+  if shard.claiming or shard.woken then return end
+  local due_ms = shard.timer()
+  if due_ms == nil or at_ms < due_ms or due_ms < shard.now then shard.wake() end
+end
+
+-- Tell the readers of a batch's feed. The feed is a hint: what counts is in Postgres.
+function shard.ring(queue, batch, field, value)
+  local feed = key.feed(queue, batch)
+  redis.call('XADD', feed, 'MAXLEN', '~', 128, '*', field, value)
+  redis.call('EXPIRE', feed, 3600)
+end

@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+-- pause_budget: let nothing through a budget for a while, then one probe at a time until one is answered.
+--
+-- KEYS[1]  epoch     string  brim:{s}:epoch
+-- ARGV[1]  epoch     str     the caller's epoch
+-- ARGV[2]  budget    str     its id
+-- ARGV[3]  pause_ms  int     0: only probes from now on
+-- ARGV[4]  why       str     the reason, shown to people
+--
+-- RETURNS  {'paused', paused_until_ms}
+--          {'unknown'}
+--          {'epoch', ruling}
+--@include now
+--@include shard
+--@include budget
+
+local epoch, id, pause_ms, why = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+
+local refused = shard.refuses(epoch)
+if refused then return refused end
+shard.read_clock()
+
+local b = budget.load(id)
+if not b then return { 'unknown' } end
+local until_ms = budget.pause(b, pause_ms, why)
+budget.save()
+shard.write_clock()
+return { 'paused', until_ms }

@@ -1,0 +1,60 @@
+"""Connections to Redis and the one place where its errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import redis.exceptions
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from scheduler.domain.errors import Unavailable
+
+CONNECTIONS = 64
+"""Most connections of one process beside those that block."""
+
+TROUBLE = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.ClusterDownError,
+    OSError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Trouble with Redis is Unavailable to the rest of Brim."""
+    try:
+        yield
+    except TROUBLE as error:
+        raise Unavailable("The queue store cannot be reached now.", retry_after_s=1.0) from error
+
+
+def connect(url: str, *, blocking: bool = False) -> Redis:
+    """A client for scripts, or (blocking) one whose single connection may wait in a blocking command.
+
+    A script is repeated once when its connection turned out dead: all verbs may be repeated; a claim whose answer got
+    lost is reclaimed when its leases expire.
+    """
+    client: Redis = Redis.from_url(
+        url,
+        max_connections=1 if blocking else CONNECTIONS,
+        socket_timeout=None if blocking else 10.0,
+        socket_connect_timeout=5.0,
+        health_check_interval=0,
+        retry=Retry(NoBackoff(), 1),
+        retry_on_error=[redis.exceptions.ConnectionError],
+    )
+    return client
+
+
+async def call(client: Redis, *command: object) -> Any:
+    """One command as it goes over the wire; the reply as redis-py parsed it (its own hints of it are partial)."""
+    return await cast(Any, client).execute_command(*command)

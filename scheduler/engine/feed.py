@@ -1,0 +1,175 @@
+"""The live feed of batches: hints that Postgres holds new events, and which items just started.
+
+One blocked connection per shard that has readers, whatever their number. The feed may lose anything: readers read
+Postgres first, and again after a time-out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import redis.exceptions
+from redis.asyncio import Redis
+
+from scheduler.domain.errors import Unavailable
+from scheduler.engine import keys
+from scheduler.engine.connect import call, connect, translated
+
+BLOCK_MS = 5_000
+RUNNING_KEPT = 10_000
+"""Positions of started items that a slow reader may lag behind; older ones are dropped, the feed is live only."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What happened since the last look. last_event: newest number known (0: none heard). running: started positions."""
+
+    last_event: int
+    running: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    """One reader's view of one batch's feed."""
+
+    _last_event: int = 0
+    _running: list[int] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def next(self, timeout_s: float) -> News | None:
+        """Wait for news; None after timeout_s without any."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return None
+        self._arrived.clear()
+        running, self._running = tuple(self._running), []
+        return News(self._last_event, running)
+
+    def tell(self, last_event: int | None, running: list[int]) -> None:
+        """Add one feed entry."""
+        if last_event is not None:
+            self._last_event = max(self._last_event, last_event)
+        self._running += running
+        del self._running[:-RUNNING_KEPT]
+        self._arrived.set()
+
+
+class Feed:
+    """All feeds that this process reads."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._shards: dict[int, _ShardReader] = {}
+
+    @asynccontextmanager
+    async def watch(
+        self, shard: int, workspace_id: object, environment_id: object, batch_id: object
+    ) -> AsyncIterator[Watch]:
+        """Read a batch's feed from now on. Read Postgres after entering, then wait: nothing is missed."""
+        reader = self._shards.get(shard)
+        if reader is None:
+            reader = self._shards[shard] = _ShardReader(self._url)
+        stream = keys.feed(shard, str(workspace_id), str(environment_id), str(batch_id))
+        watch = await reader.add(stream)
+        try:
+            yield watch
+        finally:
+            reader.remove(stream, watch)
+
+    async def close(self) -> None:
+        """Stop reading."""
+        for reader in self._shards.values():
+            await reader.close()
+        self._shards.clear()
+
+
+class _ShardReader:
+    """Reads the streams of one shard on one connection, while anybody watches one."""
+
+    def __init__(self, url: str) -> None:
+        self._reader: Redis = connect(url, blocking=True)
+        self._caller: Redis = connect(url)
+        self._watches: dict[str, set[Watch]] = {}
+        self._positions: dict[str, bytes] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._connection_id: int | None = None
+        self._stopped = False
+
+    async def add(self, stream: str) -> Watch:
+        """Watch one stream from its present end. The present end is read at once, so that what comes between two
+        reads is not skipped; when Redis is away, reading starts at the next entry it hears of."""
+        watch = Watch()
+        if stream not in self._watches:
+            with contextlib.suppress(Unavailable), translated():
+                newest: list[tuple[bytes, object]] = await call(self._caller, "XREVRANGE", stream, "+", "-", "COUNT", 1)
+                self._positions.setdefault(stream, newest[0][0] if newest else b"0-0")
+            self._positions.setdefault(stream, b"$")
+        self._watches.setdefault(stream, set()).add(watch)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._read())
+        elif self._connection_id is not None:
+            with contextlib.suppress(Unavailable), translated():
+                await call(self._caller, "CLIENT", "UNBLOCK", self._connection_id)
+        return watch
+
+    def remove(self, stream: str, watch: Watch) -> None:
+        """Watch a stream no more."""
+        watches = self._watches.get(stream, set())
+        watches.discard(watch)
+        if not watches:
+            self._watches.pop(stream, None)
+            self._positions.pop(stream, None)
+
+    async def _read(self) -> None:
+        while self._watches and not self._stopped:
+            try:
+                with translated():
+                    if self._connection_id is None:
+                        self._connection_id = int(await call(self._reader, "CLIENT", "ID"))
+                    streams = self._positions.copy()
+                    heard = await call(
+                        self._reader, "XREAD", "COUNT", 256, "BLOCK", BLOCK_MS, "STREAMS", *streams, *streams.values()
+                    )
+            except Unavailable:
+                self._connection_id = None
+                await asyncio.sleep(0.5)
+                continue
+            except redis.exceptions.ResponseError:
+                self._connection_id = None
+                continue
+            for name, entries in heard.items() if isinstance(heard, dict) else heard or ():
+                self._tell(name.decode(), entries)
+
+    def _tell(self, stream: str, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
+        if stream not in self._positions or not entries:
+            return
+        self._positions[stream] = entries[-1][0]
+        last_event: int | None = None
+        running: list[int] = []
+        for _, fields in entries:
+            if b"event" in fields:
+                last_event = max(last_event or 0, int(fields[b"event"]))
+            if b"running" in fields:
+                running += map(int, fields[b"running"].split(b","))
+        for watch in self._watches.get(stream, ()):
+            watch.tell(last_event, running)
+
+    async def close(self) -> None:
+        """Stop the reader gracefully: cancelling a blocked redis-py call can hang."""
+        self._stopped = True
+        self._watches.clear()
+        if self._connection_id is not None:
+            with contextlib.suppress(Unavailable), translated():
+                await call(self._caller, "CLIENT", "UNBLOCK", self._connection_id)
+        if self._task is not None:
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(1):
+                    await self._task
+        await self._reader.aclose()
+        await self._caller.aclose()

@@ -1,0 +1,1 @@
+"""Each script at a set clock, through its Python binding."""
