@@ -70,8 +70,8 @@ class Returns:
         self._holdings.free_slot(returning.held)
         self._releases.put(returning.held.shard, [returning])
 
-    def give_back_unsent(self, helds: Iterable[Held], delay_ms: int = 0) -> None:
-        """Release leases whose calls were not made; they keep their target and spend nothing."""
+    def hand_back(self, helds: Iterable[Held], delay_ms: int = 0) -> None:
+        """Release leases whose calls were not made or broken off by us: same target, nothing spent."""
         for held in helds:
             self.give_back(Returning(held, delay_ms, False, held.lease.entry.target))
 

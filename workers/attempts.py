@@ -1,0 +1,234 @@
+"""One attempt: the call, what follows from its end, and the word to whoever carries that out."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from scheduler import metrics
+from scheduler.domain.errors import Unavailable
+from scheduler.domain.outcome import AttemptEnd, Failed, Fatal, LimitHit, Retry, Succeeded
+from scheduler.domain.setup import Resource
+from scheduler.domain.status import ItemStatus
+from scheduler.ports.engine import Engine
+from scheduler.ports.store import LoadedItem
+from scheduler.providers import noop
+from scheduler.providers.call import Account, Adapter, Call, TooLate
+from workers.circuit import Circuit
+from workers.committer import Committer, Finished
+from workers.decision import GiveBack, Pause, PauseWhy, Record, decide
+from workers.holdings import Held, Holdings
+from workers.returns import Returning, Returns
+
+UNPAUSED_DELAY_MS = 1_000
+"""An entry waits this long when its connection could not be paused: it must not come round at once."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt to make."""
+
+    held: Held
+    item: LoadedItem
+    resource: Resource
+    account: Account
+    model: str
+    default_args: Mapping[str, bytes]
+
+
+class Attempts:
+    """Makes calls. Every attempt ends as exactly one of: an outcome for the committer, an entry given
+    back."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        adapter: Adapter,
+        holdings: Holdings,
+        committer: Committer,
+        returns: Returns,
+        circuit: Circuit,
+        clock: Callable[[], float],
+        on_late: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._adapter = adapter
+        self._holdings = holdings
+        self._committer = committer
+        self._returns = returns
+        self._circuit = circuit
+        self._clock = clock
+        self._on_late = on_late
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, job: Job) -> None:
+        """Make the call in a task of its own."""
+        task = asyncio.create_task(self._run(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def answer_noop(self, job: Job) -> None:
+        """The attempt of a noop connection: over before this returns, without a task."""
+        now_s = self._clock()
+        if now_s > job.held.send_by_s:
+            self._late(job)
+            return
+        job.held.sent_s = now_s
+        self._record(job, Record(ItemStatus.COMPLETED, success=noop.answer()), now_s)
+
+    async def finish(self, grace_s: float) -> int:
+        """Wait for calls in flight; after grace_s give the rest back. Answers how many those were."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=grace_s)
+        left = list(self._tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=2)
+        return len(left)
+
+    async def _run(self, job: Job) -> None:
+        held = job.held
+        try:
+            if self._clock() > held.send_by_s:
+                raise TooLate
+            end = await self._adapter.send(
+                Call(
+                    account=job.account,
+                    endpoint=job.item.endpoint,
+                    model=job.model,
+                    request=job.item.request,
+                    default_args=job.default_args,
+                    timeout_s=job.resource.timeout_ms / 1000,
+                    departure=held,
+                )
+            )
+        except TooLate:
+            self._late(job)
+            return
+        except asyncio.CancelledError:
+            self._returns.hand_back([held])  # a call that left stays charged all the same
+            raise
+        except Exception:
+            _log.exception("attempt.failed", batch=held.lease.ref.flow.batch_id, seq=held.lease.ref.position)
+            end = Retry("An internal error of the scheduler.", "INTERNAL_ERROR")
+        self._holdings.free_slot(held)
+        await self._end(job, end)
+
+    async def _end(self, job: Job, end: AttemptEnd) -> None:
+        held, now_s = job.held, self._clock()
+        self._note(job, end, now_s)
+        if held.lost:
+            self._holdings.drop(held)
+            return
+        decision = decide(
+            end,
+            attempts=held.lease.entry.attempts,
+            target=held.lease.target,
+            targets=len(job.resource.targets),
+            max_retries=job.resource.max_retries,
+            jitter=random.random(),
+        )
+        rest = self._pause_of(held.budget, end, decision, now_s)
+        paused = await self._pause(held, rest) if rest else True
+        match decision:
+            case Record():
+                self._record(job, decision, now_s)
+            case GiveBack():
+                delay_ms = decision.delay_ms
+                if decision.pause is not None and not paused:
+                    delay_ms = max(delay_ms, UNPAUSED_DELAY_MS)
+                self._returns.give_back(
+                    Returning(held, delay_ms, decision.spend_attempt, decision.next_target)
+                )
+
+    def _record(self, job: Job, record: Record, now_s: float) -> None:
+        held = job.held
+        self._committer.put(
+            Finished(
+                held=held,
+                batch_id=job.item.batch_id,
+                record=record,
+                account=job.account.connection_id,
+                model=job.model,
+                started_s=held.sent_s if held.sent_s is not None else held.issued_s,
+                ended_s=now_s,
+            )
+        )
+
+    def _late(self, job: Job) -> None:
+        metrics.ATTEMPTS.labels("unsent").inc()
+        self._on_late()
+        self._returns.hand_back([job.held])
+
+    def _pause_of(
+        self, budget: str, end: AttemptEnd, decision: Record | GiveBack, now_s: float
+    ) -> Pause | None:
+        """The pause to ask for now; None when there is no cause, or one that lasts as long runs already."""
+        asked: int | None = None
+        if isinstance(decision, GiveBack) and decision.pause is not None:
+            wanted = decision.pause
+            if wanted.why is PauseWhy.LIMIT:
+                asked = self._circuit.limited(budget, wanted.pause_ms, now_s)
+            else:
+                asked = self._circuit.rest(budget, wanted.pause_ms, now_s)
+            return Pause(asked, wanted.reason, wanted.why) if asked is not None else None
+        if isinstance(end, Retry) and end.transport:
+            asked = self._circuit.failed(budget, now_s)
+            return Pause(asked, end.reason, PauseWhy.UNREACHABLE) if asked is not None else None
+        self._circuit.answered(budget)
+        return None
+
+    async def _pause(self, held: Held, rest: Pause) -> bool:
+        """Pause before anything is given back: what comes back must find the budget shut."""
+        try:
+            await self._engine.pause_budget(held.shard, held.budget, rest.pause_ms, rest.reason)
+        except Unavailable:
+            return False
+        metrics.PAUSES.labels(rest.why.value).inc()
+        _log.warning(
+            "connection.paused", budget=held.budget, why=rest.why.value, ms=rest.pause_ms, reason=rest.reason
+        )
+        return True
+
+    def _note(self, job: Job, end: AttemptEnd, now_s: float) -> None:
+        """The canonical line of an attempt, and its metrics."""
+        held, entry = job.held, job.held.lease.entry
+        name = _NAMES[type(end)]
+        metrics.ATTEMPTS.labels(name).inc()
+        run_ms = None if held.sent_s is None else (now_s - held.sent_s) * 1000
+        wait_ms = None if held.sent_s is None else (held.sent_s - held.issued_s) * 1000
+        if run_ms is not None and wait_ms is not None:
+            metrics.RUN_MS.observe(run_ms)
+            metrics.SEND_MS.observe(wait_ms)
+        line = _log.debug if isinstance(end, Succeeded) else _log.info
+        line(
+            "attempt.ended",
+            end=name,
+            batch=held.lease.ref.flow.batch_id,
+            seq=entry.position,
+            run=entry.run,
+            attempts=entry.attempts,
+            connection=job.account.name,
+            model=job.model,
+            wait_ms=wait_ms and round(wait_ms, 1),
+            run_ms=run_ms and round(run_ms, 1),
+            in_tokens=entry.in_tokens,
+            out_tokens=entry.out_tokens,
+            code=getattr(end, "code", None),
+        )
+
+
+_NAMES: Mapping[type[AttemptEnd], str] = {
+    Succeeded: "succeeded",
+    Retry: "retry",
+    Failed: "failed",
+    LimitHit: "limit_hit",
+    Fatal: "fatal",
+}

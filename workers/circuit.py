@@ -1,0 +1,73 @@
+"""When a connection must rest: what this process saw of it, without any I/O of its own."""
+
+from __future__ import annotations
+
+TRIP_CALLS = 20
+"""So many calls in a row without an HTTP answer open the circuit."""
+FIRST_PAUSE_MS = 1_000
+LONGEST_PAUSE_MS = 30_000
+LONGEST_UNSAID_MS = 60_000
+"""Growing pauses end here: of an unreachable connection, and of a limit that does not say how long."""
+
+
+class Circuit:
+    """Counts, per connection budget, calls in a row that failed at transport level, and limits hit in a row.
+
+    Times are monotonic seconds. A pause that is still running is never asked for again: hundreds of calls
+    in flight fail together, and each would double it.
+    """
+
+    def __init__(self) -> None:
+        self._failures: dict[str, int] = {}
+        self._pauses: dict[str, int] = {}
+        self._limits: dict[str, int] = {}
+        self._until_s: dict[str, float] = {}
+
+    def answered(self, budget: str) -> None:
+        """An HTTP answer came that was no limit: the connection works."""
+        for memory in (self._failures, self._pauses, self._limits):
+            if memory:
+                memory.pop(budget, None)
+
+    def failed(self, budget: str, now_s: float) -> int | None:
+        """A call ended without an answer. Answers for how long to pause the budget, in ms; None: not
+        (again)."""
+        failures = self._failures.get(budget, 0) + 1
+        self._failures[budget] = failures
+        if failures < TRIP_CALLS or self._resting(budget, now_s):
+            return None
+        return self._start(budget, _grown(self._pauses, budget, LONGEST_PAUSE_MS), now_s)
+
+    def limited(self, budget: str, after_ms: int, now_s: float) -> int | None:
+        """A limit was hit. after_ms 0: the provider did not say how long; then 1 s, doubling each time in
+        a row."""
+        if self._failures:
+            self._failures.pop(budget, None)
+        if after_ms:
+            return self._start(budget, after_ms, now_s)
+        if self._resting(budget, now_s):
+            return None
+        return self._start(budget, _grown(self._limits, budget, LONGEST_UNSAID_MS), now_s)
+
+    def rest(self, budget: str, pause_ms: int, now_s: float) -> int | None:
+        """Pause for a stated time, unless a pause that lasts as long is running already."""
+        return self._start(budget, pause_ms, now_s)
+
+    def _resting(self, budget: str, now_s: float) -> bool:
+        return now_s < self._until_s.get(budget, 0.0)
+
+    def _start(self, budget: str, pause_ms: int, now_s: float) -> int | None:
+        """Note the pause; None when one runs already that ends as late, to within a tenth."""
+        running_until_s = self._until_s.get(budget, 0.0)
+        until_s = now_s + pause_ms / 1000
+        if now_s < running_until_s and until_s <= running_until_s + 0.1 * pause_ms / 1000:
+            return None
+        self._until_s[budget] = max(until_s, running_until_s)
+        return pause_ms
+
+
+def _grown(counts: dict[str, int], budget: str, longest_ms: int) -> int:
+    """The next pause in a row: FIRST_PAUSE_MS, doubling up to longest_ms."""
+    count = counts.get(budget, 0)
+    counts[budget] = count + 1
+    return longest_ms if count > 16 else min(longest_ms, FIRST_PAUSE_MS << count)
