@@ -92,9 +92,10 @@ local function load_queue(name, vt)
   return { name = name, vt = vt, v = tonumber(v or 0), def = def, flows = flows, more = #flows == FLOWS, touched = false }
 end
 
--- Prefetch the head of a flow's list, leaving out what is leased already (never granted twice).
-local function fetch(visited)
-  local room = math.max(QUANTUM, math.min(128, slots - #granted))
+-- Prefetch the head of a flow's list: about its share of the slots, not more than it may use. What is leased already is
+-- marked (never granted twice).
+local function fetch(q, visited)
+  local room = math.max(QUANTUM, math.ceil((slots - #granted) / #q.flows))
   local f = visited.f
   local texts = redis.call('LRANGE', key.flow(f.queue, f.batch), visited.taken, visited.taken + room - 1)
   visited.entries, visited.at = {}, 1
@@ -177,7 +178,7 @@ end
 -- Try to lease the next entry. Answers 'served', 'flow' (the flow is blocked or dry) or 'queue' (the queue is blocked).
 local function serve_entry(q, listed)
   if listed.at > #listed.entries then
-    fetch(listed)
+    fetch(q, listed)
     if #listed.entries == 0 then return 'flow' end
   end
   local f, e = listed.f, listed.entries[listed.at]

@@ -138,7 +138,7 @@ local function window_wait(b, limit, units_r, units_t)
 end
 
 local function pace_wait(now, tat, cost_ms, burst_ms)
-  return math.max(tat, now) + cost_ms - now - math.max(burst_ms, cost_ms)
+  return math.max(tat - now, 0) + cost_ms - math.max(burst_ms, cost_ms)
 end
 
 -- How long one request of `tokens` must wait, in ms: 0 is 'now'; -1: it can never fit.
@@ -170,7 +170,8 @@ function budget.wait(b, tokens)
     end
     if blocked > wait then wait = blocked end
   end
-  return math.max(0, math.ceil(wait))
+  -- Times of 10^12 ms as doubles carry errors of 10^-4 ms: those must not turn 'now' into 'in 1 ms', for ever.
+  return math.max(0, math.ceil(wait - 0.01))
 end
 
 -- Remember what a waiter needs: what decides when the budget is worth promoting from.
