@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 INSTALLED := $(VENV)/.installed
-CLIENT := $(if $(wildcard client/README.md),$(wildcard client/pyproject.toml))
-EDITABLES := -e . $(if $(CLIENT),-e ./client)
+CLIENT := client/pyproject.toml
+EDITABLES := -e . -e ./client
 UV := $(BIN)/uv
 # uv's own environment variables or settings of the machine must not reach into another environment.
 UV_PIP := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip

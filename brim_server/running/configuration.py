@@ -30,6 +30,6 @@ async def migrate_database(settings: Settings) -> None:
     from scheduler.store.migrations import migrate
 
     try:
-        await migrate(settings.database_url)
+        await migrate(settings.database_url, shards=settings.shards)
     except (OSError, Unavailable) as error:
         raise StartFailed(f"BRIM_DATABASE_URL: Postgres cannot be reached: {error}") from error

@@ -1,0 +1,82 @@
+"""Arguments of `brim-server`, and what a person sees when they are wrong."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brim_server.cli import main
+from brim_server.commands import up
+from brim_server.running.plan import Plan
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("BRIM_PORT", "BRIM_HOST", "BRIM_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+def _plan(*argv: str) -> Plan:
+    parser = argparse.ArgumentParser()
+    up.configure(parser)
+    arguments = parser.parse_args(argv)
+    arguments.command = []
+    return up.plan_of(arguments)
+
+
+def test_up_listens_on_loopback_port_3000_with_one_worker_and_keeps_its_data(tmp_path: Path) -> None:
+    plan = _plan()
+    assert (plan.host, plan.port, plan.workers, plan.demo) == ("127.0.0.1", 3000, 1, False)
+    assert (plan.data_dir, plan.temporary_data) == (tmp_path / ".brim", False)
+
+
+def test_options_go_before_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BRIM_PORT", "4000")
+    monkeypatch.setenv("BRIM_HOST", "0.0.0.0")
+    monkeypatch.setenv("BRIM_DATA_DIR", str(tmp_path / "env"))
+    assert (_plan().port, _plan().host, _plan().data_dir) == (4000, "0.0.0.0", tmp_path / "env")
+    plan = _plan("--port", "0", "--host", "::1", "--data-dir", str(tmp_path / "own"))
+    assert (plan.port, plan.host, plan.data_dir) == (0, "::1", tmp_path / "own")
+
+
+def test_a_demonstration_starts_from_nothing_unless_told_where() -> None:
+    assert _plan("--demo").temporary_data
+    assert not _plan("--demo", "--data-dir", "here").temporary_data
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["up", "--port", "70000"], "not a whole number from 0 to 65535"),
+        (["up", "--workers", "-1"], "not a whole number"),
+        (["up", "--work", "2"], "unrecognized arguments"),
+        (["migrate", "--", "true"], "only `up` takes a command"),
+        (["dance"], "invalid choice"),
+        ([], "required"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_a_reason(
+    argv: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_bad_setting_is_named_as_its_variable() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "brim_server", "migrate"],
+        env={"BRIM_LEASE_MS": "soon", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "BRIM_LEASE_MS: " in done.stderr
+    assert "Traceback" not in done.stderr
