@@ -145,8 +145,8 @@ class ItemCheck:
         if terms.most_tokens is not None and in_tokens + out_tokens > terms.most_tokens:
             self._problems.add(
                 "request",
-                f"needs about {in_tokens + out_tokens} tokens ({in_tokens} in, {out_tokens} reserved for the answer),"
-                f" more than the {terms.most_tokens} that its limits ever admit",
+                f"needs about {in_tokens + out_tokens} tokens ({in_tokens} in, {out_tokens} reserved for the"
+                f" answer), more than the {terms.most_tokens} that its limits ever admit",
                 index=index,
                 code="ITEM_EXCEEDS_CAPACITY",
             )

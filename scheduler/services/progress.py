@@ -1,0 +1,109 @@
+"""What is running now, overlaid from the leases on what Postgres records; an outcome outranks a lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from scheduler.domain.batch import Batch, Item
+from scheduler.domain.errors import Unavailable
+from scheduler.domain.status import FINAL_ITEM, BatchStatus, ItemStatus
+from scheduler.domain.work import FlowRef
+from scheduler.ports.engine import Engine
+from scheduler.ports.store import Store
+from scheduler.services.limits import flow_ref, queue_ref
+from scheduler.services.tenants import Tenants
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Where the items of a batch stand; they always add up to total_items."""
+
+    pending: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+def counts_of(batch: Batch, leased: int) -> Counts:
+    """The counts of a batch with `leased` live leases.
+
+    In a cancelled batch nothing waits: what is not running counts as cancelled, also before its outcome is
+    written. A lease that outlives its outcome for a moment is not counted twice.
+    """
+    remaining = max(batch.total_items - batch.finished, 0)
+    running = min(leased, remaining)
+    dropped = remaining - running if batch.status is BatchStatus.CANCELLED else 0
+    return Counts(
+        pending=remaining - running - dropped,
+        running=running,
+        completed=batch.completed,
+        failed=batch.failed,
+        cancelled=batch.cancelled + dropped,
+    )
+
+
+def status_of(item: Item, leased: bool, batch_status: BatchStatus) -> ItemStatus:
+    """The status that an item shows."""
+    if item.status in FINAL_ITEM:
+        return item.status
+    if leased:
+        return ItemStatus.RUNNING
+    return ItemStatus.CANCELLED if batch_status is BatchStatus.CANCELLED else ItemStatus.PENDING
+
+
+class Progress:
+    """Reads the overlay. While Redis is away nothing shows as running."""
+
+    def __init__(self, store: Store, engine: Engine, tenants: Tenants) -> None:
+        self._store = store
+        self._engine = engine
+        self._tenants = tenants
+
+    async def counts(self, batch: Batch) -> Counts:
+        """The counts of one batch now."""
+        return (await self.counts_of_all([batch]))[batch.batch_id]
+
+    async def counts_of_all(self, batches: Sequence[Batch]) -> dict[UUID, Counts]:
+        """The counts of many batches of one environment, with one question to the engine."""
+        live = [batch for batch in batches if batch.finished < batch.total_items]
+        flows = await asyncio.gather(*(self._store.batches.flows(batch.batch_id) for batch in live))
+        refs = [flow_ref(flow) for of_one in flows for flow in of_one]
+        leased: dict[str, int] = {}
+        for ref, count in (await self._leased_counts(live, refs)).items():
+            leased[ref.batch_id] = leased.get(ref.batch_id, 0) + count
+        return {batch.batch_id: counts_of(batch, leased.get(str(batch.batch_id), 0)) for batch in batches}
+
+    async def _leased_counts(self, live: Sequence[Batch], refs: Sequence[FlowRef]) -> Mapping[FlowRef, int]:
+        if not refs:
+            return {}
+        try:
+            shard = await self._tenants.shard_of(live[0].environment_id)
+            return await self._engine.leased_counts(shard, refs)
+        except Unavailable as error:
+            _log.warning("progress.overlay_missing", reason=error.message)
+            return {}
+
+    async def statuses(self, batch: Batch, items: Iterable[Item]) -> dict[int, ItemStatus]:
+        """The status of each item (by seq), with one question to the engine per resource."""
+        listed = list(items)
+        waiting: dict[UUID, list[int]] = {}
+        for item in listed:
+            if item.status not in FINAL_ITEM:
+                waiting.setdefault(item.resource_id, []).append(item.seq)
+        leased: set[int] = set()
+        for resource_id, seqs in waiting.items():
+            queue = queue_ref(batch.workspace_id, batch.environment_id, resource_id)
+            try:
+                shard = await self._tenants.shard_of(batch.environment_id)
+                leased |= await self._engine.leased(shard, FlowRef(queue, str(batch.batch_id)), seqs)
+            except Unavailable as error:
+                _log.warning("progress.overlay_missing", reason=error.message)
+        return {item.seq: status_of(item, item.seq in leased, batch.status) for item in listed}

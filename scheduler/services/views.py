@@ -1,0 +1,280 @@
+"""Batches and items as callers see them: the contract's JSON, with bodies as the bytes that were stored.
+
+The one home of these shapes: the API answers them, SSE frames and callbacks carry them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from scheduler.domain.batch import Batch, BatchEvent, CallbackOptions, Event, Item, ItemEvent
+from scheduler.domain.errors import InvariantBroken
+from scheduler.domain.ids import ItemIds
+from scheduler.domain.status import FINAL_BATCH, ItemStatus
+from scheduler.services.capacity_body import CapacityBody, bodies_of
+from scheduler.services.progress import Counts, counts_of
+
+_encoder = msgspec.json.Encoder()
+
+
+class CallbackOptionsView(Struct, rename="camel", frozen=True):
+    """Callback options as shown: the secret never is."""
+
+    url: str
+    headers: dict[str, str]
+    events: list[str]
+
+
+class CreatedByApiKey(Struct, rename="camel", frozen=True):
+    """The key that made a batch."""
+
+    api_key_id: UUID
+    name: str | None
+
+
+class BatchView(Struct, rename="camel", frozen=True, kw_only=True):
+    """A batch. Counts add up to total_items. completed_percentage: 0 to 100, items finished of all."""
+
+    workspace_id: UUID
+    environment_id: UUID
+    batch_id: UUID
+    timestamp: datetime
+    type: Literal["SYNC", "ASYNC", "CALLBACK"]
+    status: Literal["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"]
+    callback_options: CallbackOptionsView | None
+    capacity: list[CapacityBody]
+    max_in_flight: int | None
+    priority: str
+    metadata: Raw | None
+    deadline: datetime | None
+    paused: bool
+    pending: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+    total_items: int
+    total_estimated_prompt_tokens: int
+    total_prompt_tokens: int
+    total_output_tokens: int
+    completed_percentage: float
+    estimated_completion_at: datetime | None
+    error_message: str | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    created_by_user_id: None = None
+    created_by_api_key_id: UUID | None = None
+    created_by_user: None | UnsetType = UNSET
+    created_by_api_key: CreatedByApiKey | None | UnsetType = UNSET
+    items: Raw | UnsetType = UNSET
+    next_items_after: UUID | None | UnsetType = UNSET
+
+
+class ResponseView(Struct, frozen=True):
+    """What the provider answered."""
+
+    data: Raw
+    headers: dict[str, str]
+
+
+class ServedBy(Struct, frozen=True):
+    """The target that served an item."""
+
+    connection: str | None
+    model: str | None
+
+
+class ItemView(Struct, rename="camel", frozen=True, kw_only=True):
+    """An item. response: once COMPLETED."""
+
+    workspace_id: UUID
+    environment_id: UUID
+    batch_id: UUID
+    item_id: UUID
+    custom_id: str | None
+    resource_id: UUID
+    endpoint: str
+    status: Literal["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"]
+    request: Raw
+    response: ResponseView | None
+    error_message: str | None
+    error_code: str | None
+    retry_count: int
+    estimated_prompt_tokens: int
+    prompt_tokens: int | None
+    output_tokens: int | None
+    total_tokens: int | None
+    served_by: ServedBy | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    metadata: Raw | None
+
+
+def batch_view(
+    batch: Batch, counts: Counts, *, users: bool = False, now: datetime | None = None
+) -> BatchView:
+    """A batch with the counts to show. users: who made it. now: lets the end be estimated from the pace so
+    far."""
+    return BatchView(
+        workspace_id=batch.workspace_id,
+        environment_id=batch.environment_id,
+        batch_id=batch.batch_id,
+        timestamp=batch.created_at,
+        type=batch.type.value,
+        status=batch.status.value,
+        callback_options=_callback_view(batch.callback),
+        capacity=bodies_of(batch.capacity),
+        max_in_flight=batch.max_in_flight,
+        priority=batch.priority.value,
+        metadata=Raw(batch.metadata) if batch.metadata is not None else None,
+        deadline=batch.deadline,
+        paused=batch.paused,
+        pending=counts.pending,
+        running=counts.running,
+        completed=counts.completed,
+        failed=counts.failed,
+        cancelled=counts.cancelled,
+        total_items=batch.total_items,
+        total_estimated_prompt_tokens=batch.estimated_prompt_tokens,
+        total_prompt_tokens=batch.prompt_tokens,
+        total_output_tokens=batch.output_tokens,
+        completed_percentage=_percentage(counts, batch.total_items),
+        estimated_completion_at=_estimated_end(batch, now),
+        error_message=batch.error_message,
+        created_at=batch.created_at,
+        updated_at=batch.updated_at,
+        completed_at=batch.completed_at,
+        created_by_api_key_id=batch.api_key_id,
+        created_by_user=None if users else UNSET,
+        created_by_api_key=_made_by(batch) if users else UNSET,
+    )
+
+
+def item_view(item: Item, ids: ItemIds, status: ItemStatus | None = None) -> ItemView:
+    """An item with the status to show (its own when not given). ids: those of its batch."""
+    shown = status or item.status
+    completed = shown is ItemStatus.COMPLETED and item.response is not None
+    known = [tokens for tokens in (item.prompt_tokens, item.output_tokens) if tokens is not None]
+    served = item.served_connection is not None or item.served_model is not None
+    return ItemView(
+        workspace_id=item.workspace_id,
+        environment_id=item.environment_id,
+        batch_id=item.batch_id,
+        item_id=ids.of(item.seq),
+        custom_id=item.custom_id,
+        resource_id=item.resource_id,
+        endpoint=item.endpoint,
+        status=shown.value,
+        request=Raw(item.request),
+        response=ResponseView(Raw(item.response), item.response_headers or {})
+        if completed and item.response is not None
+        else None,
+        error_message=item.error_message,
+        error_code=item.error_code,
+        retry_count=item.retry_count,
+        estimated_prompt_tokens=item.in_tokens,
+        prompt_tokens=item.prompt_tokens,
+        output_tokens=item.output_tokens,
+        total_tokens=sum(known) if known else None,
+        served_by=ServedBy(item.served_connection, item.served_model) if served else None,
+        created_at=item.created_at,
+        started_at=item.started_at,
+        completed_at=item.completed_at,
+        metadata=Raw(item.metadata) if item.metadata is not None else None,
+    )
+
+
+def running_item_view(item: Item, ids: ItemIds) -> ItemView:
+    """An item as it was while it ran, also when its outcome is known by now."""
+    view = item_view(item, ids, ItemStatus.RUNNING)
+    return msgspec.structs.replace(
+        view,
+        response=None,
+        error_message=None,
+        error_code=None,
+        prompt_tokens=None,
+        output_tokens=None,
+        total_tokens=None,
+        served_by=None,
+        completed_at=None,
+    )
+
+
+def encode(view: Any) -> bytes:
+    """A view as JSON; raw parts as they are."""
+    return _encoder.encode(view)
+
+
+def encode_batch(batch: Batch) -> bytes:
+    """A recorded batch as JSON, without anything live: for events and callbacks."""
+    return encode(batch_view(batch, counts_of(batch, 0)))
+
+
+_ITEM_ACTIONS: Mapping[ItemStatus, str] = {
+    ItemStatus.COMPLETED: "item-completed",
+    ItemStatus.FAILED: "item-failed",
+    ItemStatus.CANCELLED: "item-cancelled",
+}
+
+
+def event_frame(event: Event, ids: ItemIds) -> bytes:
+    """The SSE frame of a numbered event."""
+    match event:
+        case BatchEvent(event_no, action, batch):
+            payload = encode_batch(batch)
+        case ItemEvent(event_no, item):
+            recorded = _ITEM_ACTIONS.get(item.status)
+            if recorded is None:
+                raise InvariantBroken(f"event {event_no} of batch {item.batch_id} has no outcome")
+            action, payload = recorded, encode(item_view(item, ids))
+    return b'id: %d\ndata: {"action":"%s","payload":%s}\n\n' % (event_no, action.encode(), one_line(payload))
+
+
+def running_frame(item: Item, ids: ItemIds) -> bytes:
+    """The SSE frame of a started item: live only, without an id."""
+    return b'data: {"action":"item-running","payload":%s}\n\n' % one_line(
+        encode(running_item_view(item, ids))
+    )
+
+
+def one_line(payload: bytes) -> bytes:
+    """JSON without line ends, which would break a frame: bodies are kept as given, and between its parts
+    (never inside a string) JSON may hold them."""
+    if b"\n" not in payload and b"\r" not in payload:
+        return payload
+    return payload.replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+def _callback_view(callback: CallbackOptions | None) -> CallbackOptionsView | None:
+    if callback is None:
+        return None
+    return CallbackOptionsView(callback.url, callback.headers, sorted(callback.events))
+
+
+def _made_by(batch: Batch) -> CreatedByApiKey | None:
+    if batch.api_key_id is None:
+        return None
+    return CreatedByApiKey(batch.api_key_id, batch.api_key_name)
+
+
+def _percentage(counts: Counts, total_items: int) -> float:
+    """Rounded down, so that 100 means all."""
+    finished = counts.completed + counts.failed + counts.cancelled
+    return finished * 10_000 // total_items / 100 if total_items else 0.0
+
+
+def _estimated_end(batch: Batch, now: datetime | None) -> datetime | None:
+    """When the batch ends if it goes on as it did so far; None when nothing is finished yet, or all is."""
+    if now is None or batch.status in FINAL_BATCH or batch.paused or not batch.finished:
+        return None
+    so_far_s = (now - batch.created_at).total_seconds()
+    remaining = batch.total_items - batch.finished
+    return now + timedelta(seconds=max(so_far_s, 0.0) * remaining / batch.finished)
