@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
-from uuid import UUID
 
 import structlog
 
@@ -78,46 +77,72 @@ class EventStream:
             yield ERROR % (b"UNAVAILABLE", b"The stream was interrupted; resume it with Last-Event-ID.")
 
     async def _follow(self, batch: Batch, after: int) -> AsyncIterator[bytes]:
-        ids = ItemIds(batch.batch_id)
         shard = await self._tenants.shard_of(batch.environment_id)
         async with self._feed.watch(shard, batch.workspace_id, batch.environment_id, batch.batch_id) as watch:
-            unsure = True  # whether the batch may have ended without us knowing
+            reader = _Reader(self._store, batch, after)
             while True:
-                reading = True
-                while reading:
-                    events = await self._store.outcomes.events(batch.batch_id, after=after, limit=PAGE_EVENTS)
-                    if events:
-                        after = events[-1].event_no
-                        unsure = unsure or any(_may_end(event) for event in events)
-                        for chunk in _chunks([event_frame(event, ids) for event in events]):
-                            yield chunk
-                    reading = len(events) == PAGE_EVENTS
-                if unsure:
-                    latest = await self._store.batches.get(batch.environment_id, batch.batch_id)
-                    if latest is None or (latest.ended and after >= latest.last_event):
-                        yield DONE
-                        return
-                    unsure = False
-                    if after < latest.last_event:
-                        continue
-                while True:
+                async for chunk in reader.recorded():
+                    yield chunk
+                if await reader.at_end():
+                    yield DONE
+                    return
+                if reader.unsure:
+                    continue
+                news = await watch.next(LOOK_S)
+                while news is not None and news.last_event <= reader.after:
+                    async for chunk in reader.started(news.running):
+                        yield chunk
                     news = await watch.next(LOOK_S)
-                    if news is None:
-                        unsure = True
-                        break
-                    if news.running:
-                        async for chunk in self._running(batch.batch_id, news.running, after, ids):
-                            yield chunk
-                    if news.last_event > after:
-                        break
+                if news is None:
+                    reader.unsure = True
+                else:
+                    async for chunk in reader.started(news.running):
+                        yield chunk
 
-    async def _running(
-        self, batch_id: UUID, seqs: tuple[int, ...], after: int, ids: ItemIds
-    ) -> AsyncIterator[bytes]:
+
+class _Reader:
+    """One reader's place in a batch's history. after: number of the last event that was sent. unsure: the
+    batch may have ended, as far as we know."""
+
+    __slots__ = ("_batch", "_ids", "_store", "after", "unsure")
+
+    def __init__(self, store: Store, batch: Batch, after: int) -> None:
+        self._store = store
+        self._batch = batch
+        self._ids = ItemIds(batch.batch_id)
+        self.after = after
+        self.unsure = True
+
+    async def recorded(self) -> AsyncIterator[bytes]:
+        """Frames of all events that Postgres holds by now."""
+        while True:
+            events = await self._store.outcomes.events(
+                self._batch.batch_id, after=self.after, limit=PAGE_EVENTS
+            )
+            for chunk in _chunks([event_frame(event, self._ids) for event in events]):
+                yield chunk
+            if events:
+                self.after = events[-1].event_no
+                self.unsure = self.unsure or any(map(_may_end, events))
+            if len(events) < PAGE_EVENTS:
+                return
+
+    async def at_end(self) -> bool:
+        """Whether the batch has ended and all of it was sent; asks only when there is a reason to."""
+        if not self.unsure:
+            return False
+        latest = await self._store.batches.get(self._batch.environment_id, self._batch.batch_id)
+        if latest is None:
+            return True
+        # An end that came after our read is read in the next round, which is due at once.
+        self.unsure = latest.ended
+        return latest.ended and self.after >= latest.last_event
+
+    async def started(self, seqs: tuple[int, ...]) -> AsyncIterator[bytes]:
         """Frames of items that started, except those whose end was already sent."""
         for start in range(0, len(seqs), _RUNNING_PAGE):
-            items = await self._store.items.items(batch_id, seqs[start : start + _RUNNING_PAGE])
-            frames = [running_frame(item, ids) for item in items if not _told(item, after)]
+            items = await self._store.items.items(self._batch.batch_id, seqs[start : start + _RUNNING_PAGE])
+            frames = [running_frame(item, self._ids) for item in items if not _told(item, self.after)]
             for chunk in _chunks(frames):
                 yield chunk
 

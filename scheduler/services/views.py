@@ -71,10 +71,10 @@ class BatchView(Struct, rename="camel", frozen=True, kw_only=True):
     completed_at: datetime | None
     created_by_user_id: None = None
     created_by_api_key_id: UUID | None = None
-    created_by_user: None | UnsetType = UNSET
-    created_by_api_key: CreatedByApiKey | None | UnsetType = UNSET
+    created_by_user: UnsetType | None = UNSET
+    created_by_api_key: CreatedByApiKey | UnsetType | None = UNSET
     items: Raw | UnsetType = UNSET
-    next_items_after: UUID | None | UnsetType = UNSET
+    next_items_after: UUID | UnsetType | None = UNSET
 
 
 class ResponseView(Struct, frozen=True):
@@ -245,12 +245,23 @@ def running_frame(item: Item, ids: ItemIds) -> bytes:
     )
 
 
+_LINE_ENDS = (
+    (b"\r", b" "),
+    (b"\n", b" "),
+    (b"\xc2\x85", b"\\u0085"),
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+)
+
+
 def one_line(payload: bytes) -> bytes:
-    """JSON without line ends, which would break a frame: bodies are kept as given, and between its parts
-    (never inside a string) JSON may hold them."""
-    if b"\n" not in payload and b"\r" not in payload:
-        return payload
-    return payload.replace(b"\r", b" ").replace(b"\n", b" ")
+    """JSON without line ends, which would break a frame. Bodies are kept as given: between its parts
+    (never inside a string) JSON may hold CR and LF; its strings may hold Unicode's own line ends, which
+    many SSE readers split at, so those are escaped."""
+    for end, instead in _LINE_ENDS:
+        if end in payload:
+            payload = payload.replace(end, instead)
+    return payload
 
 
 def _callback_view(callback: CallbackOptions | None) -> CallbackOptionsView | None:
