@@ -201,6 +201,11 @@ class BatchStore(Protocol):
         event is written later, when every item has an outcome (or now, if all have)."""
         ...
 
+    async def end_full(self, batch_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """End those that are sealed, not ended, and whose items all have outcomes (the flush does so itself; this is
+        for the reconciler). Answers the ended ones: ring their doorbells."""
+        ...
+
     async def set_paused(self, environment_id: UUID, batch_id: UUID, paused: bool) -> Batch | None:
         """version + 1 when it changed. Conflict INVALID_STATE on a final batch."""
         ...
@@ -259,8 +264,14 @@ class DeliveryStore(Protocol):
         """item_update "running" deliveries for (batch, seq, run), for batches that ask for them, in one statement."""
         ...
 
-    async def claim(self, holder: str, limit: int, lease_s: float) -> Sequence[Delivery]:
-        """Due deliveries, leased (SKIP LOCKED); fair over receivers: not all of one host first."""
+    async def claim(
+        self, holder: str, limit: int, lease_s: float, *, except_receivers: Sequence[str] = ()
+    ) -> Sequence[Delivery]:
+        """Due deliveries, leased (SKIP LOCKED); fair over receivers: not all of one host first.
+
+        except_receivers: "host:port" (lower case, port always given) of those that are busy enough already.
+        A lease that is not recorded within lease_s is due again by itself.
+        """
         ...
 
     async def next_due_s(self) -> float | None:
@@ -293,7 +304,9 @@ class ShardStore(Protocol):
         """Epoch seen + 1 by compare-and-set; None when another was faster."""
         ...
 
-    async def unfinished_flows(self, shard: int, *, after: tuple[UUID, UUID] | None, limit: int) -> Sequence[StoredFlow]:
+    async def unfinished_flows(
+        self, shard: int, *, after: tuple[UUID, UUID] | None, limit: int
+    ) -> Sequence[StoredFlow]:
         """Flows of batches that are not final, by (batch, resource): for reconciler and repair."""
         ...
 
@@ -318,16 +331,26 @@ class ShardStore(Protocol):
         """Processes that beat within that time: {holder, kind, info, beat_at}."""
         ...
 
+    async def maintain(self) -> None:
+        """The pruner's duty, about hourly: partitions of the coming weeks, forgotten keys and processes."""
+        ...
+
 
 class Store(Protocol):
     """Everything, as bootstrap hands it out."""
 
-    setup: SetupStore
-    batches: BatchStore
-    items: ItemStore
-    outcomes: OutcomeStore
-    deliveries: DeliveryStore
-    shards: ShardStore
+    @property
+    def setup(self) -> SetupStore: ...
+    @property
+    def batches(self) -> BatchStore: ...
+    @property
+    def items(self) -> ItemStore: ...
+    @property
+    def outcomes(self) -> OutcomeStore: ...
+    @property
+    def deliveries(self) -> DeliveryStore: ...
+    @property
+    def shards(self) -> ShardStore: ...
 
     async def ready(self) -> bool:
         """Reachable and migrated to exactly this version."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import asyncpg
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from scheduler.store.failures import is_passing, translated
+from scheduler.store.failures import is_passing
 
 CONNECT_PATIENCE_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
@@ -38,20 +35,6 @@ def patiently() -> AsyncRetrying:
     )
 
 
-@asynccontextmanager
-async def connected(dsn: str, *, patient: bool = False) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of its own. Errors come out translated, also those of the block."""
-    with translated():
-        if patient:
-            connection = await patiently()(_connect, dsn)
-        else:
-            connection = await _connect(dsn)
-        try:
-            yield connection
-        finally:
-            # Terminated, not closed: closing waits for a server that may be gone.
-            connection.terminate()
-
-
-async def _connect(dsn: str) -> asyncpg.Connection:
+async def connect(dsn: str) -> asyncpg.Connection:
+    """A connection of its own, outside the pool. Raises asyncpg's errors as they are."""
     return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=SESSION)

@@ -39,4 +39,9 @@ def translated() -> Iterator[None]:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         if is_passing(error):
             raise Unavailable("The database is not reachable at the moment.") from error
-        raise InvariantBroken(f"postgres refused a statement: {type(error).__name__}: {error}") from error
+        # Not the error's own text: it may quote a body or a secret.
+        constraint = getattr(error, "constraint_name", None)
+        raise InvariantBroken(
+            f"postgres refused a statement: {type(error).__name__}"
+            + (f" ({constraint})" if constraint else "")
+        ) from error

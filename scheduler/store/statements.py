@@ -10,7 +10,7 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 def load_statements(file: str) -> Mapping[str, str]:
-    """All statements of `file` (without its ending) by name, each with its header, which names it in the server's logs.
+    """All statements of `file` (without its ending) by name, each under its header, which shows in server logs.
 
     Raises ValueError for a file without names, with text before the first, or with a name used twice.
     """

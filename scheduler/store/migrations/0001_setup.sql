@@ -117,15 +117,19 @@ CREATE TABLE api_keys (
 
 CREATE FUNCTION continue_version() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    object uuid := (to_jsonb(NEW) ->> TG_ARGV[0])::uuid;
+    object uuid;
 BEGIN
+    EXECUTE format('SELECT ($1).%I', TG_ARGV[0]) INTO object USING NEW;
     NEW.version := 1 + coalesce((SELECT d.version FROM deleted_versions d WHERE d.object_id = object), 0);
     RETURN NEW;
 END $$;
 
 CREATE FUNCTION keep_version() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    object uuid;
 BEGIN
-    INSERT INTO deleted_versions VALUES ((to_jsonb(OLD) ->> TG_ARGV[0])::uuid, OLD.version)
+    EXECUTE format('SELECT ($1).%I', TG_ARGV[0]) INTO object USING OLD;
+    INSERT INTO deleted_versions VALUES (object, OLD.version)
     ON CONFLICT (object_id) DO UPDATE SET version = EXCLUDED.version;
     RETURN NULL;
 END $$;

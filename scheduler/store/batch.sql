@@ -1,0 +1,122 @@
+-- name: reserve_idempotency_key
+-- Take the key for a batch; no row when it is taken. A key is free after 24 h, or after 10 minutes without its batch.
+-- Params: $1 environment, $2 key, $3 SHA-256 of the body, $4 batch
+INSERT INTO idempotency_keys AS k (environment_id, key, body_hash, batch_id, created_at)
+VALUES ($1, $2, $3, $4, clock_timestamp())
+ON CONFLICT (environment_id, key) DO UPDATE
+SET body_hash = EXCLUDED.body_hash, batch_id = EXCLUDED.batch_id, created_at = EXCLUDED.created_at
+WHERE k.created_at < clock_timestamp() - interval '24 hours'
+    OR (k.created_at < clock_timestamp() - interval '10 minutes'
+        AND NOT EXISTS (SELECT FROM batches b WHERE b.batch_id = k.batch_id))
+RETURNING batch_id;
+
+-- name: idempotency_holder
+-- Who holds the key, and whether its batch exists.
+-- Params: $1 environment, $2 key
+SELECT k.body_hash, k.batch_id, b.batch_id IS NOT NULL AS created
+FROM idempotency_keys k LEFT JOIN batches b ON b.batch_id = k.batch_id
+WHERE k.environment_id = $1 AND k.key = $2;
+
+-- name: release_idempotency_key
+-- Give the key back unless the batch was created after all.
+-- Params: $1 environment, $2 key, $3 batch
+DELETE FROM idempotency_keys k
+WHERE k.environment_id = $1 AND k.key = $2 AND k.batch_id = $3
+    AND NOT EXISTS (SELECT FROM batches b WHERE b.batch_id = $3);
+
+-- name: hold_resources
+-- Keep resources from being deleted until this transaction ends; answers those that exist.
+-- Params: $1 environment, $2 resources
+SELECT resource_id FROM resources WHERE environment_id = $1 AND resource_id = ANY ($2::uuid[])
+ORDER BY resource_id FOR KEY SHARE;
+
+-- name: create_batch
+-- The batch row, sealed and full, with event 1.
+-- Params: $1 batch, $2 environment, $3 type, $4 priority, $5 items, $6 estimated prompt tokens, $7 max in flight,
+-- $8 deadline, $9 api key, $10 capacity, $11 callback, $12 receiver, $13 wants item_update, $14 wants batch_update,
+-- $15 metadata, $16 workspace
+WITH made AS (
+    INSERT INTO batches AS b (
+        batch_id, workspace_id, environment_id, shard, type, status, priority, total_items, stored, sealed,
+        estimated_prompt_tokens, max_in_flight, deadline, api_key_id, capacity, callback, receiver,
+        wants_item_update, wants_batch_update, metadata, last_event, created_at, updated_at)
+    SELECT $1, e.workspace_id, e.environment_id, e.shard, $3, 'PENDING', $4, $5, $5, true, $6, $7, $8, $9, $10, $11, $12,
+        $13, $14, $15, 1, now(), now()
+    FROM environments e WHERE e.environment_id = $2 AND e.workspace_id = $16
+    RETURNING b.batch_id, b.created_at, b.shard, batch_snapshot(b) AS snapshot
+), told AS (
+    INSERT INTO events (batch_id, event_no, at, action, snapshot)
+    SELECT m.batch_id, 1, m.created_at, 'batch-created', m.snapshot FROM made m
+)
+SELECT shard FROM made;
+
+-- name: create_flows
+-- The flows of a new batch.
+-- Params: $1 batch, $2 resources, $3 numbers, $4 items, $5 lowest seqs, $6 highest seqs
+INSERT INTO batch_flows (batch_id, workspace_id, environment_id, shard, resource_id, no, items, first, last)
+SELECT b.batch_id, b.workspace_id, b.environment_id, b.shard, f.resource_id, f.no, f.items, f.first, f.last
+FROM batches b,
+    unnest($2::uuid[], $3::smallint[], $4::integer[], $5::integer[], $6::integer[]) AS f (resource_id, no, items, first, last)
+WHERE b.batch_id = $1
+RETURNING *;
+
+-- name: get_batch
+-- One batch.
+-- Params: $1 environment, $2 batch
+SELECT b.*, k.name AS api_key_name
+FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
+WHERE b.batch_id = $2 AND b.environment_id = $1;
+
+-- name: get_batches
+-- Many batches of any environment.
+-- Params: $1 batches
+SELECT b.*, k.name AS api_key_name
+FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
+WHERE b.batch_id = ANY ($1::uuid[]);
+
+-- name: list_batches
+-- Newest first. Uses batches_by_environment.
+-- Params: $1 environment, $2 before this batch, $3 how many
+SELECT b.*, k.name AS api_key_name
+FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
+WHERE b.environment_id = $1 AND b.batch_id < $2
+ORDER BY b.batch_id DESC LIMIT $3;
+
+-- name: list_batches_of_status
+-- Newest first, one status. Uses batches_by_status.
+-- Params: $1 environment, $2 before this batch, $3 how many, $4 status
+SELECT b.*, k.name AS api_key_name
+FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
+WHERE b.environment_id = $1 AND b.status = $4 AND b.batch_id < $2
+ORDER BY b.batch_id DESC LIMIT $3;
+
+-- name: flows
+-- The flows of a batch in the order of first use.
+-- Params: $1 batch
+SELECT * FROM batch_flows WHERE batch_id = $1 ORDER BY no;
+
+-- name: cancel_batch
+-- Cancel unless final; end if nothing is left to wait for.
+-- Params: $1 environment, $2 batch
+SELECT cancel_batch($1, $2);
+
+-- name: end_full_batches
+-- End those whose items all have outcomes; answers the ended ones.
+-- Params: $1 batches
+SELECT unnest(ended) AS batch_id FROM end_full_batches($1::uuid[]);
+
+-- name: set_paused
+-- Hold or let go; only when that changes something and the batch is live.
+-- Params: $1 environment, $2 batch, $3 paused
+UPDATE batches SET paused = $3, version = version + 1, updated_at = clock_timestamp()
+WHERE batch_id = $2 AND environment_id = $1 AND paused <> $3 AND status IN ('PENDING', 'RUNNING');
+
+-- name: mark_running
+-- PENDING → RUNNING. Locked in order of id, like every writer of several batches.
+-- Params: $1 batches
+WITH waiting AS (
+    SELECT batch_id FROM batches WHERE batch_id = ANY ($1::uuid[]) AND status = 'PENDING'
+    ORDER BY batch_id FOR NO KEY UPDATE
+)
+UPDATE batches b SET status = 'RUNNING', updated_at = clock_timestamp()
+FROM waiting w WHERE b.batch_id = w.batch_id;

@@ -1,0 +1,85 @@
+-- name: add_running
+-- "running" deliveries of items whose batches ask for them.
+-- Params: $1 batches, $2 seqs, $3 runs, $4 now
+INSERT INTO deliveries (batch_id, delivery_id, created_at, due_at, seq, run, kind, receiver)
+SELECT b.batch_id, new_uuid7(), $4, $4, w.seq, w.run, 'running', b.receiver
+FROM unnest($1::uuid[], $2::integer[], $3::integer[]) AS w (batch_id, seq, run)
+JOIN batches b ON b.batch_id = w.batch_id
+WHERE b.wants_item_update;
+
+-- name: due_receivers
+-- Receivers that have something due, in order of name. Hops along deliveries_by_receiver: one probe per receiver,
+-- however much waits for it.
+-- Params: $1 after this receiver, $2 most receivers to look at, $3 receivers to leave out
+WITH RECURSIVE hops AS (
+    (SELECT d.receiver, 1 AS hop FROM deliveries d
+     WHERE d.due_at IS NOT NULL AND d.receiver > $1 ORDER BY d.receiver LIMIT 1)
+    UNION ALL
+    SELECT n.receiver, h.hop + 1
+    FROM hops h CROSS JOIN LATERAL (
+        SELECT d.receiver FROM deliveries d
+        WHERE d.due_at IS NOT NULL AND d.receiver > h.receiver ORDER BY d.receiver LIMIT 1
+    ) n
+    WHERE h.hop < $2
+)
+SELECT h.receiver, h.receiver <> ALL ($3::text[]) AND (
+    SELECT d.due_at FROM deliveries d WHERE d.receiver = h.receiver AND d.due_at IS NOT NULL
+    ORDER BY d.due_at LIMIT 1
+) <= clock_timestamp() AS is_due
+FROM hops h ORDER BY h.hop;
+
+-- name: lease_deliveries
+-- Lease the oldest due of each receiver. The lease is the next due time: one that is not recorded comes back by itself.
+-- Params: $1 receivers, $2 most per receiver, $3 most in all, $4 holder, $5 lease in seconds
+WITH picked AS (
+    SELECT p.batch_id, p.delivery_id
+    FROM unnest($1::text[]) AS r (receiver) CROSS JOIN LATERAL (
+        SELECT d.batch_id, d.delivery_id FROM deliveries d
+        WHERE d.receiver = r.receiver AND d.due_at IS NOT NULL AND d.due_at <= clock_timestamp()
+        ORDER BY d.due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) p
+    LIMIT $3
+)
+UPDATE deliveries d SET holder = $4, due_at = clock_timestamp() + $5 * interval '1 second'
+FROM picked p WHERE d.batch_id = p.batch_id AND d.delivery_id = p.delivery_id
+RETURNING d.batch_id, d.delivery_id;
+
+-- name: payloads
+-- Deliveries with what they carry: an item as its outcome left it, an item that runs, or a snapshot of the batch.
+-- Params: $1 batches, $2 deliveries
+SELECT d.delivery_id, d.kind, d.attempts, d.created_at AS delivery_created_at, e.snapshot,
+    b.workspace_id, b.environment_id, b.created_at, d.batch_id, i.seq, i.custom_id, i.endpoint, i.request, i.metadata,
+    i.in_tokens, f.resource_id, d.run, o.event_no, o.status, o.started_at, o.completed_at,
+    o.prompt_tokens, o.output_tokens, o.retry_count, o.model AS served_model, o.error_code, o.error_message,
+    o.response_headers, o.response, coalesce(c.name, o.connection_id::text) AS served_connection
+FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS w (batch_id, delivery_id, ord)
+JOIN deliveries d ON d.batch_id = w.batch_id AND d.delivery_id = w.delivery_id
+JOIN batches b ON b.batch_id = d.batch_id
+LEFT JOIN events e ON e.batch_id = d.batch_id AND e.event_no = d.event_no AND d.kind = 'batch'
+LEFT JOIN items i ON i.batch_id = d.batch_id AND i.seq = d.seq
+LEFT JOIN batch_flows f ON f.batch_id = i.batch_id AND f.no = i.resource_no
+LEFT JOIN outcomes o ON o.batch_id = d.batch_id AND o.seq = d.seq AND o.run = d.run AND d.kind = 'item'
+LEFT JOIN connections c ON c.connection_id = o.connection_id
+ORDER BY w.ord;
+
+-- name: next_due
+-- Seconds until something is due; negative when it is overdue, null when nothing waits.
+SELECT extract(epoch FROM d.due_at - clock_timestamp())::float8
+FROM deliveries d WHERE d.due_at IS NOT NULL ORDER BY d.due_at LIMIT 1;
+
+-- name: record
+-- What became of tries, where the lease is still the holder's.
+-- Params: $1 holder, $2 deliveries, $3 states, $4 next due times, $5 reasons, $6 HTTP statuses
+UPDATE deliveries d SET
+    state = w.state, due_at = w.due_at, reason = w.reason, holder = NULL, attempts = d.attempts + 1,
+    last_status = coalesce(w.status, d.last_status),
+    finished_at = CASE WHEN w.state = 'waiting' THEN NULL ELSE clock_timestamp() END
+FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::integer[])
+    AS w (delivery_id, state, due_at, reason, status)
+WHERE d.delivery_id = w.delivery_id AND d.holder = $1;
+
+-- name: list_deliveries
+-- Deliveries of a batch, oldest first.
+-- Params: $1 batch, $2 after this delivery, $3 how many
+SELECT delivery_id, kind, state, seq, run, event_no, attempts, created_at, due_at, finished_at, last_status, reason
+FROM deliveries WHERE batch_id = $1 AND delivery_id > $2 ORDER BY delivery_id LIMIT $3;

@@ -1,0 +1,124 @@
+"""The outbox of callbacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from scheduler.domain.batch import Batch, Item
+from scheduler.domain.errors import InvariantBroken
+from scheduler.domain.status import ItemStatus
+from scheduler.ports.store import Delivery, DeliveryResult, Page
+from scheduler.store.database import Database
+from scheduler.store.item_rows import item_of, storable
+from scheduler.store.rows import Row, batch_as_of, batch_of
+from scheduler.store.statements import load_statements
+
+_SQL = load_statements("delivery")
+_GET_BATCHES = load_statements("batch")["get_batches"]
+_FIRST_ID = UUID(int=0)
+_RECEIVERS = 200
+"""How many receivers one claim looks at; the next claim goes on behind them."""
+
+
+class PostgresDeliveryStore:
+    """Implements ports.store.DeliveryStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._served_up_to = ""
+
+    async def add_running(self, items: Sequence[tuple[UUID, int, int]], now: datetime) -> None:
+        """Write "running" deliveries for batches that ask for them, in one statement."""
+        await self._database.execute(
+            _SQL["add_running"], [i[0] for i in items], [i[1] for i in items], [i[2] for i in items], now
+        )
+
+    async def claim(
+        self, holder: str, limit: int, lease_s: float, *, except_receivers: Sequence[str] = ()
+    ) -> Sequence[Delivery]:
+        """Lease due deliveries, an equal share for each receiver; see the port."""
+        rows = await self._database.fetch(
+            _SQL["due_receivers"], self._served_up_to, _RECEIVERS, except_receivers
+        )
+        if self._served_up_to and not any(row["is_due"] for row in rows):
+            rows = await self._database.fetch(_SQL["due_receivers"], "", _RECEIVERS, except_receivers)
+        due = [row["receiver"] for row in rows if row["is_due"]][:limit]
+        # The next claim begins behind those that are served now, and at the first name after the last.
+        exhausted = len(due) < limit and len(rows) < _RECEIVERS
+        self._served_up_to = "" if exhausted or not rows else due[-1] if due else rows[-1]["receiver"]
+        if not due:
+            return ()
+        leased = await self._database.fetch(
+            _SQL["lease_deliveries"], due, math.ceil(limit / len(due)), limit, holder, lease_s
+        )
+        return await self._payloads(leased)
+
+    async def next_due_s(self) -> float | None:
+        """Seconds until the next delivery is due (0: now); None when none waits."""
+        seconds: float | None = await self._database.fetchval(_SQL["next_due"])
+        return None if seconds is None else max(0.0, seconds)
+
+    async def record(self, holder: str, results: Sequence[DeliveryResult]) -> None:
+        """Record tries, where the lease is still the holder's."""
+        await self._database.execute(
+            _SQL["record"],
+            holder,
+            [result.delivery_id for result in results],
+            [_state(result) for result in results],
+            [result.retry_at for result in results],
+            [storable(result.dead_reason) for result in results],
+            [result.status for result in results],
+        )
+
+    async def list(self, batch_id: UUID, *, after: UUID | None, limit: int) -> Page[Mapping[str, Any]]:
+        """Deliveries of a batch, oldest first: delivery_id, kind, state, seq, run, event_no, attempts and times."""
+        rows = await self._database.fetch(_SQL["list_deliveries"], batch_id, after or _FIRST_ID, limit + 1)
+        data = tuple(dict(row) for row in rows[:limit])
+        return Page(data, str(data[-1]["delivery_id"]) if len(rows) > limit else None)
+
+    async def _payloads(self, leased: Sequence[Row]) -> Sequence[Delivery]:
+        batch_ids = [row["batch_id"] for row in leased]
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_SQL["payloads"], batch_ids, [row["delivery_id"] for row in leased])
+            found = await connection.fetch(_GET_BATCHES, list(set(batch_ids)))
+        batches = {row["batch_id"]: batch_of(row) for row in found}
+        return tuple(_delivery_of(row, batches[row["batch_id"]]) for row in rows)
+
+
+def _state(result: DeliveryResult) -> str:
+    if result.delivered:
+        return "delivered"
+    if result.retry_at is not None:
+        return "waiting"
+    return "dead"
+
+
+def _delivery_of(row: Row, batch: Batch) -> Delivery:
+    if batch.callback is None:
+        raise InvariantBroken(f"batch {batch.batch_id} has deliveries but no callback")
+    return Delivery(
+        delivery_id=row["delivery_id"],
+        batch_id=batch.batch_id,
+        callback=batch.callback,
+        event_name="BATCH_UPDATE" if row["kind"] == "batch" else "ITEM_UPDATE",
+        payload=_payload_of(row, batch),
+        attempts=row["attempts"],
+        created_at=row["delivery_created_at"],
+    )
+
+
+def _payload_of(row: Row, batch: Batch) -> Batch | Item:
+    match row["kind"]:
+        case "batch":
+            return batch_as_of(batch, row["snapshot"])
+        case "item":
+            return item_of(row)
+        case "running":
+            return replace(item_of(row), status=ItemStatus.RUNNING, started_at=row["delivery_created_at"])
+        case kind:
+            raise InvariantBroken(f"unknown kind of delivery: {kind}")

@@ -1,0 +1,44 @@
+"""The store as bootstrap hands it out."""
+
+from __future__ import annotations
+
+from scheduler.domain.errors import InvariantBroken, Unavailable
+from scheduler.store.batch_store import PostgresBatchStore
+from scheduler.store.database import Database
+from scheduler.store.delivery_store import PostgresDeliveryStore
+from scheduler.store.item_store import PostgresItemStore
+from scheduler.store.migrations import pending
+from scheduler.store.outcome_store import PostgresOutcomeStore
+from scheduler.store.setup_store import PostgresSetupStore
+from scheduler.store.shard_store import PostgresShardStore
+
+
+class PostgresStore:
+    """Implements ports.store.Store over one pool of connections."""
+
+    def __init__(self, database: Database) -> None:
+        """Use `open`."""
+        self._database = database
+        self.setup = PostgresSetupStore(database)
+        self.batches = PostgresBatchStore(database)
+        self.items = PostgresItemStore(database)
+        self.outcomes = PostgresOutcomeStore(database)
+        self.deliveries = PostgresDeliveryStore(database)
+        self.shards = PostgresShardStore(database)
+
+    @classmethod
+    async def open(cls, dsn: str, *, min_size: int = 1, max_size: int = 10) -> PostgresStore:
+        """Connect, trying for up to 30 s (then Unavailable). Does not migrate: see migrations.migrate."""
+        return cls(await Database.open(dsn, min_size=min_size, max_size=max_size))
+
+    async def ready(self) -> bool:
+        """Reachable and migrated to exactly this version."""
+        try:
+            async with self._database.connection() as connection:
+                return not await pending(connection)
+        except (Unavailable, InvariantBroken):
+            return False
+
+    async def close(self) -> None:
+        """Close all connections; safe to repeat."""
+        await self._database.close()

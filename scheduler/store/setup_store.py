@@ -1,0 +1,11 @@
+"""What administrators set up, in one store."""
+
+from __future__ import annotations
+
+from scheduler.store.key_store import KeyStore
+from scheduler.store.offer_store import OfferStore
+from scheduler.store.tenant_store import TenantStore
+
+
+class PostgresSetupStore(TenantStore, OfferStore, KeyStore):
+    """Implements ports.store.SetupStore."""

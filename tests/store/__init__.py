@@ -1,0 +1,1 @@
+"""Tests of the Postgres store against a real server."""
