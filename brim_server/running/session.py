@@ -22,6 +22,7 @@ from brim_server.running.plan import Plan, brim_command, child_environment
 from brim_server.running.ports import choose_port, url_of
 from brim_server.running.published import published
 from brim_server.running.readiness import wait_until_ready
+from scheduler.logs import configure_logs
 from scheduler.settings import Settings
 
 _READY_S = 60.0
@@ -99,7 +100,10 @@ class Session:
                 "host": plan.host,
                 "port": port,
             }
+            if "BRIM_LOG_FORMAT" not in os.environ and not plan.command and sys.stderr.isatty():
+                values["log_format"] = "console"
             settings = Settings(**values)
+            configure_logs(settings, "up")
             await configuration.migrate_database(settings)
             output = self._output(cleanup)
             cleanup.push_async_callback(self._stop_simulator)
