@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     )
     window_entries: int = Field(10_000, ge=100, le=100_000, description="Entries of one flow kept in Redis.")
     safety_poll_s: float = Field(5.0, ge=0.1, le=60, description="Slow poll that covers a lost wake-up, in seconds.")
-    reconcile_s: float = Field(5.0, ge=0.2, le=300, description="Pause between two looks of the reconciler, in seconds.")
+    reconcile_s: float = Field(
+        5.0, ge=0.2, le=300, description="Pause between two looks of the reconciler, in seconds."
+    )
     allow_noop: bool = Field(False, description="Allow connections of provider noop (benches).")
 
     max_body_bytes: int = Field(104_857_600, ge=1024, description="Largest JSON body of a request, in bytes.")

@@ -77,10 +77,10 @@ class Renewer:
         issued_s = self._clock()
         leases = [(held.lease.ref, held.sent_ago_ms(issued_s)) for held in chunk]
         try:
-            lost = await self._engine.renew(shard, self._holder, self._lease_ms, leases)
+            lost = await self._engine.renew(shard, self._lease_ms, leases)
         except EpochLost:
             await self._recovery.ensure(shard)
-            lost = await self._engine.renew(shard, self._holder, self._lease_ms, leases)
+            lost = await self._engine.renew(shard, self._lease_ms, leases)
         for held in chunk:
             if held.lease.ref not in lost:
                 held.deadline_s = issued_s + self._lease_ms / 1000

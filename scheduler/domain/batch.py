@@ -12,7 +12,12 @@ from scheduler.domain.priority import Priority
 from scheduler.domain.status import BatchStatus, BatchType, ItemStatus
 
 Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
-ENDPOINTS: tuple[Endpoint, ...] = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+ENDPOINTS: tuple[Endpoint, ...] = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+)
 CallbackEvent = Literal["item_update", "batch_update"]
 
 

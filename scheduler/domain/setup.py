@@ -100,7 +100,12 @@ class Resource:
     updated_at: datetime
 
 
-SCOPES_BATCH = ("completion-batch:create", "completion-batch:get", "completion-batch:cancel", "completion-batch:manage")
+SCOPES_BATCH = (
+    "completion-batch:create",
+    "completion-batch:get",
+    "completion-batch:cancel",
+    "completion-batch:manage",
+)
 SCOPES = (*SCOPES_BATCH, "batch:*", "job:*", "setup:*")
 DEFAULT_SCOPES = frozenset(SCOPES) - {"setup:*"}
 

@@ -57,7 +57,8 @@ class Limit:
     """One enforced period of a budget.
 
     period: "SECOND" … "LIFETIME" (domain.capacity.Period). requests / tokens: None is unlimited.
-    pace: share of the limit at which it is paced (0 < pace ≤ 1), None for window only. burst_ms: how much may go at once.
+    pace: share of the limit at which it is paced (0 < pace ≤ 1), None for window only. burst_ms: how much may go at
+    once, in ms of the paced rate.
     """
 
     period: str

@@ -246,6 +246,12 @@ def read_headroom(reply: Any) -> dict[str, BudgetHeadroom]:
         )
         name = budget.decode()
         found[name] = BudgetHeadroom(
-            name, limits, in_flight, None if max_in_flight < 0 else max_in_flight, paused_ms, why.decode(), waiting
+            name,
+            limits,
+            in_flight,
+            None if max_in_flight < 0 else max_in_flight,
+            paused_ms,
+            why.decode(),
+            waiting,
         )
     return found

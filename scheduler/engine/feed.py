@@ -26,7 +26,7 @@ RUNNING_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What happened since the last look. last_event: newest number known (0: none heard). running: started positions."""
+    """What happened since the last look. last_event: newest number known (0: none). running: started positions."""
 
     last_event: int
     running: tuple[int, ...]
@@ -134,7 +134,15 @@ class _ShardReader:
                         self._connection_id = int(await call(self._reader, "CLIENT", "ID"))
                     streams = self._positions.copy()
                     heard = await call(
-                        self._reader, "XREAD", "COUNT", 256, "BLOCK", BLOCK_MS, "STREAMS", *streams, *streams.values()
+                        self._reader,
+                        "XREAD",
+                        "COUNT",
+                        256,
+                        "BLOCK",
+                        BLOCK_MS,
+                        "STREAMS",
+                        *streams,
+                        *streams.values(),
                     )
             except Unavailable:
                 self._connection_id = None

@@ -37,7 +37,12 @@ class RedisEngine:
     """Queues, budgets and leases in Redis. `bell` waits for wake-ups, `feed` for news of a batch."""
 
     def __init__(
-        self, client: Redis, bell: Bell, feed: Feed, window_entries: int, includes: Mapping[str, str] | None = None
+        self,
+        client: Redis,
+        bell: Bell,
+        feed: Feed,
+        window_entries: int,
+        includes: Mapping[str, str] | None = None,
     ) -> None:
         self.bell = bell
         self.feed = feed
@@ -109,7 +114,13 @@ class RedisEngine:
             await self._run("set_queues", shard, *map(codec.queue_argument, definitions))
 
     async def push(
-        self, shard: int, flow: FlowDefinition, generation: int, cursor: int, next_cursor: int, entries: Sequence[Entry]
+        self,
+        shard: int,
+        flow: FlowDefinition,
+        generation: int,
+        cursor: int,
+        next_cursor: int,
+        entries: Sequence[Entry],
     ) -> bool:
         """Append entries to a flow's window."""
         args = codec.push_arguments(flow, generation, cursor, next_cursor, entries)
@@ -139,7 +150,7 @@ class RedisEngine:
         return codec.read_claim(reply, self._epochs[shard], lease_ms)
 
     async def renew(
-        self, shard: int, holder: str, lease_ms: int, leases: Sequence[tuple[LeaseRef, int | None]]
+        self, shard: int, lease_ms: int, leases: Sequence[tuple[LeaseRef, int | None]]
     ) -> frozenset[LeaseRef]:
         """Prolong leases; answers the lost ones."""
         reply = await self._run("renew", shard, lease_ms, *codec.renew_arguments(leases))

@@ -61,7 +61,13 @@ class Engine(Protocol):
         ...
 
     async def push(
-        self, shard: int, flow: FlowDefinition, generation: int, cursor: int, next_cursor: int, entries: Sequence[Entry]
+        self,
+        shard: int,
+        flow: FlowDefinition,
+        generation: int,
+        cursor: int,
+        next_cursor: int,
+        entries: Sequence[Entry],
     ) -> bool:
         """Append entries to a flow if its generation and cursor are still these, and move the cursor on.
 
@@ -90,7 +96,7 @@ class Engine(Protocol):
         ...
 
     async def renew(
-        self, shard: int, holder: str, lease_ms: int, leases: Sequence[tuple[LeaseRef, int | None]]
+        self, shard: int, lease_ms: int, leases: Sequence[tuple[LeaseRef, int | None]]
     ) -> frozenset[LeaseRef]:
         """Prolong leases by lease_ms from now; each with sent_ago_ms (None: unsent). Answers those that are lost."""
         ...

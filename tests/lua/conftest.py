@@ -62,15 +62,18 @@ class Bench:
         """Let time pass."""
         await self.at(self.now_ms + delay_ms)
 
-    async def limit(
-        self, budget: str, *limits: Limit, max_in_flight: int | None = None, spent: bool = False
-    ) -> None:
+    async def limit(self, budget: str, *limits: Limit, max_in_flight: int | None = None, spent: bool = False) -> None:
         """Define a budget, each time in a newer version."""
         version = self.versions[budget] = self.versions.get(budget, 0) + 1
         await self.engine.set_limits(SHARD, [BudgetDefinition(budget, version, limits, max_in_flight)], spent=spent)
 
     async def queue(
-        self, number: int = 1, *, targets: Sequence[str] = ("c",), budgets: Sequence[str] = (), weight: float = 4.0,
+        self,
+        number: int = 1,
+        *,
+        targets: Sequence[str] = ("c",),
+        budgets: Sequence[str] = (),
+        weight: float = 4.0,
         spill: bool = False,
     ) -> None:
         """Define a queue."""
@@ -80,8 +83,17 @@ class Bench:
         )
 
     async def push(
-        self, number: int = 1, count: int = 1, *, queue: int = 1, tokens: int = 10, weight: float = 4.0,
-        budgets: Sequence[str] = (), end: int | None = None, cursor: int = 0, generation: int = 1,
+        self,
+        number: int = 1,
+        count: int = 1,
+        *,
+        queue: int = 1,
+        tokens: int = 10,
+        weight: float = 4.0,
+        budgets: Sequence[str] = (),
+        end: int | None = None,
+        cursor: int = 0,
+        generation: int = 1,
     ) -> bool:
         """Push `count` entries of `tokens` tokens to flow `number`, from position cursor + 1."""
         entries = [Entry(cursor + i, 1, tokens, 0) for i in range(1, count + 1)]
@@ -90,19 +102,28 @@ class Bench:
         return await self.engine.push(SHARD, definition, generation, cursor, last, entries)
 
     async def claim(
-        self, slots: int = 64, *, open_slots: int | None = None, crowded: frozenset[str] = frozenset(),
-        holder: str = "w1", lease_ms: int = 10_000,
+        self,
+        slots: int = 64,
+        *,
+        open_slots: int | None = None,
+        crowded: frozenset[str] = frozenset(),
+        holder: str = "w1",
+        lease_ms: int = 10_000,
     ) -> Claimed:
         """Claim."""
         return await self.engine.claim(
-            SHARD, slots=slots, open_slots=slots if open_slots is None else open_slots, holder=holder,
-            lease_ms=lease_ms, crowded=crowded,
+            SHARD,
+            slots=slots,
+            open_slots=slots if open_slots is None else open_slots,
+            holder=holder,
+            lease_ms=lease_ms,
+            crowded=crowded,
         )
 
     async def settle(self, leases: Sequence[Lease], *, sent_ago_ms: int | None = 0) -> int:
         """Settle leases as charged what they reserved; answers how many were lost."""
         lost = await self.engine.settle(
-            SHARD, [Settlement(l.ref, l.entry.in_tokens, l.entry.out_tokens, sent_ago_ms) for l in leases]
+            SHARD, [Settlement(x.ref, x.entry.in_tokens, x.entry.out_tokens, sent_ago_ms) for x in leases]
         )
         return len(lost)
 

@@ -83,7 +83,7 @@ async def test_a_call_that_left_late_is_counted_when_it_left(bench: Bench) -> No
     claimed = await bench.claim()
     assert len(claimed.leases) == 1
     await bench.after(3000)
-    assert await bench.engine.renew(SHARD, "w1", 10_000, [(claimed.leases[0].ref, 500)]) == frozenset()
+    assert await bench.engine.renew(SHARD, 10_000, [(claimed.leases[0].ref, 500)]) == frozenset()
     await bench.settle(claimed.leases, sent_ago_ms=500)
     await bench.after(58_000)
     assert (await bench.claim()).leases == ()
@@ -111,10 +111,10 @@ async def test_renewing_keeps_a_lease_and_tells_of_lost_ones(bench: Bench) -> No
     claimed = await bench.claim(lease_ms=1000)
     kept, lost = claimed.leases
     await bench.after(900)
-    assert await bench.engine.renew(SHARD, "w1", 1000, [(kept.ref, 0)]) == frozenset()
+    assert await bench.engine.renew(SHARD, 1000, [(kept.ref, 0)]) == frozenset()
     await bench.after(200)
     assert (await bench.engine.reclaim(SHARD, "w2", 1000))[0] == 1
-    assert await bench.engine.renew(SHARD, "w1", 1000, [(kept.ref, 0), (lost.ref, 0)]) == {lost.ref}
+    assert await bench.engine.renew(SHARD, 1000, [(kept.ref, 0), (lost.ref, 0)]) == {lost.ref}
 
 
 async def test_an_entry_whose_holders_keep_dying_becomes_a_dead_letter(bench: Bench) -> None:
