@@ -72,9 +72,7 @@ class AsyncClient:
         """Hand in a batch; it runs without us. All faults of all items come in one Invalid."""
         return await self._send(self._endpoints.create(items, type, **options))
 
-    def run(
-        self, items: Iterable[ItemInput], **options: Unpack[CreateOptions]
-    ) -> AsyncGenerator[Event, None]:
+    def run(self, items: Iterable[ItemInput], **options: Unpack[CreateOptions]) -> AsyncGenerator[Event, None]:
         """Create a SYNC batch and yield its events until it ends; broken connections are resumed.
 
         Leaving the loop early leaves the batch running (`contextlib.aclosing` then closes the connection at
@@ -136,9 +134,7 @@ class AsyncClient:
         Broken connections are resumed. `item-running` events are live only: those of a gap are not seen.
         Raises StreamError when the server reports that the stream failed.
         """
-        return self._follow(
-            EventCursor(self._endpoints, self._policy, batch_id=batch_id, last_event_id=last_event_id)
-        )
+        return self._follow(EventCursor(self._endpoints, self._policy, batch_id=batch_id, last_event_id=last_event_id))
 
     async def wait(self, batch_id: str, timeout: float | None = None) -> Batch:
         """Ask until the batch is final and return it. Raises WaitTimedOut after `timeout` seconds."""

@@ -135,9 +135,7 @@ class Client:
         Broken connections are resumed. `item-running` events are live only: those of a gap are not seen.
         Raises StreamError when the server reports that the stream failed.
         """
-        return self._follow(
-            EventCursor(self._endpoints, self._policy, batch_id=batch_id, last_event_id=last_event_id)
-        )
+        return self._follow(EventCursor(self._endpoints, self._policy, batch_id=batch_id, last_event_id=last_event_id))
 
     def wait(self, batch_id: str, timeout: float | None = None) -> Batch:
         """Ask until the batch is final and return it. Raises WaitTimedOut after `timeout` seconds."""

@@ -2,7 +2,7 @@
 
 BrimError
 ├── ConfigurationError        an argument or environment variable is missing or unusable
-├── InvalidJsonl              a file breaks the rules of `validate_jsonl`
+├── InvalidJsonl              a JSONL file breaks a rule; the message names the line
 ├── ConnectionFailed          no answer: refused, cut, timed out
 ├── StreamError               the server ended an event stream with an error, or sent what is no stream
 ├── UnexpectedAnswer          the answer is not what Brim sends (is the URL right?)
@@ -43,7 +43,15 @@ class ConnectionFailed(BrimError):
 
 
 class StreamError(BrimError):
-    """The server reported that the event stream itself failed. The batch may still be running."""
+    """The server reported that the event stream itself failed. The batch may still be running.
+
+    `code` is the server's errorCode if it gave one; `stream(batch_id, last_event_id)` goes on where this one ended.
+    """
+
+    def __init__(self, message: str, code: str | None = None, last_event_id: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.last_event_id = last_event_id
 
 
 class UnexpectedAnswer(BrimError):
@@ -65,9 +73,7 @@ class ApiError(BrimError):
     from a proxy), `message` its errorMessage, `details` whatever else it said.
     """
 
-    def __init__(
-        self, status: int, code: str, message: str, details: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, status: int, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.status = status
         self.code = code

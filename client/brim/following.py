@@ -39,7 +39,7 @@ class EventCursor:
         self._creating = Tries(policy, repeatable=True)
         self._failures = 0
         self._id_on_this_connection = ""
-        self._reported: str | None = None
+        self._reported: tuple[str, str | None] | None = None
 
     def next_call(self) -> Call[Batch] | Call[None]:
         """The request of the next connection: the create until the batch is known, then its events."""
@@ -62,7 +62,8 @@ class EventCursor:
             self.done = True
             return None
         if frame.data == "[ERROR]":
-            raise StreamError(self._reported or "the server ended the stream with an error")
+            message, code = self._reported or ("the server ended the stream with an error", None)
+            raise StreamError(message, code, self.last_event_id)
         raw = _json(frame.data)
         if isinstance(raw, Mapping) and "error" in raw and "action" not in raw:
             self._reported = _reason(raw["error"])
@@ -156,10 +157,13 @@ def _json(data: str | bytes) -> Any:
         raise UnexpectedAnswer("the server's stream holds something that is no JSON") from None
 
 
-def _reason(error: object) -> str:
-    if isinstance(error, Mapping):
-        return str(error.get("errorMessage") or error.get("message") or error.get("errorCode") or dict(error))
-    return str(error)
+def _reason(error: object) -> tuple[str, str | None]:
+    """(message, code) of an error frame."""
+    if not isinstance(error, Mapping):
+        return str(error), None
+    code = error.get("errorCode")
+    message = error.get("errorMessage") or error.get("message") or code or dict(error)
+    return str(message), None if code is None else str(code)
 
 
 def _batch_id(event: Event) -> str | None:

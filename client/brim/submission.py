@@ -51,9 +51,7 @@ class Capacity:
 
     def to_wire(self) -> dict[str, Any]:
         """The capacity as the server reads it; what is None stays out."""
-        wire = _present(
-            period=self.period, requests=self.requests, tokens=self.tokens, burstSeconds=self.burst_s
-        )
+        wire = _present(period=self.period, requests=self.requests, tokens=self.tokens, burstSeconds=self.burst_s)
         return wire if self.enabled else {**wire, "enabled": False}
 
 

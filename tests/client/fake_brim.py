@@ -160,9 +160,7 @@ class FakeBrim:
         start = 0 if after is None else ids.index(after) + 1
         page = found[start : start + limit]
         more = start + limit < len(found)
-        return web.json_response(
-            {"data": page, "hasMore": more, "nextAfter": page[-1]["batchId"] if more else None}
-        )
+        return web.json_response({"data": page, "hasMore": more, "nextAfter": page[-1]["batchId"] if more else None})
 
     async def _get(self, request: web.Request) -> web.Response:
         batch_id = request.match_info["batch"]
@@ -218,7 +216,8 @@ class FakeBrim:
             return _error(404, "COMPLETION_BATCH_NOT_FOUND", "No such batch.")
         response = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
         await response.prepare(request)
-        items = self.items[request.match_info["batch"]]
+        status = request.query.get("status")
+        items = [i for i in self.items[request.match_info["batch"]] if status in (None, i["status"])]
         for number, item in enumerate(items):
             line = json.dumps(item, ensure_ascii=False).encode() + b"\n"
             if self.faults.cut_results > 0 and number == len(items) // 2:
@@ -251,7 +250,9 @@ class FakeBrim:
             if self.never_ends and sent == 2:
                 await self._stop.wait()
         if self.faults.pipeline_error is not None:
-            await response.write(_data({"error": {"errorMessage": self.faults.pipeline_error}}))
+            await response.write(
+                _data({"error": {"errorCode": "UNAVAILABLE", "errorMessage": self.faults.pipeline_error}})
+            )
             await response.write(b"data: [ERROR]\r\n\r\n")
         else:
             await response.write(b": keep-alive\r\n\r\ndata: [DONE]\r\n\r\n")

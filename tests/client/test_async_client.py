@@ -64,9 +64,7 @@ async def test_wait_asks_until_the_end_or_its_limit(brim: FakeBrim, async_client
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_results_come_streamed_or_by_pages(
-    brim: FakeBrim, async_client: AsyncClient, streamed: bool
-) -> None:
+async def test_results_come_streamed_or_by_pages(brim: FakeBrim, async_client: AsyncClient, streamed: bool) -> None:
     brim.has_results, brim.faults.cut_results = streamed, 1
     batch_id = brim.add_batch(9)
     found = [item.custom_id async for item in async_client.results(batch_id)]

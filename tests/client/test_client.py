@@ -129,9 +129,7 @@ def test_patience_ends(brim: FakeBrim, client: Client) -> None:
 
 
 def test_too_much_waiting_is_told_at_once(brim: FakeBrim, client: Client) -> None:
-    brim.faults.refuse = [
-        (429, {"errorCode": "TOO_MUCH_WAITING", "errorMessage": "full"}, {"retry-after": "3"})
-    ]
+    brim.faults.refuse = [(429, {"errorCode": "TOO_MUCH_WAITING", "errorMessage": "full"}, {"retry-after": "3"})]
     with pytest.raises(Unavailable, match="TOO_MUCH_WAITING: full"):
         client.create(items(1))
     assert len(brim.requests) == 1
@@ -151,9 +149,7 @@ def test_too_much_waiting_is_told_at_once(brim: FakeBrim, client: Client) -> Non
         (500, ApiError),
     ],
 )
-def test_a_refusal_is_an_error_of_its_family(
-    brim: FakeBrim, client: Client, status: int, kind: type[ApiError]
-) -> None:
+def test_a_refusal_is_an_error_of_its_family(brim: FakeBrim, client: Client, status: int, kind: type[ApiError]) -> None:
     brim.faults.refuse = [(status, {"errorCode": "CODE", "errorMessage": "why", "details": {"a": 1}}, {})]
     with pytest.raises(ApiError) as raised:
         client.get("b")
@@ -222,8 +218,9 @@ def test_a_stream_starts_after_a_given_event(brim: FakeBrim, client: Client) -> 
 
 def test_a_failed_pipeline_is_a_stream_error(brim: FakeBrim, client: Client) -> None:
     brim.faults.pipeline_error = "the feed broke"
-    with pytest.raises(StreamError, match="the feed broke"):
+    with pytest.raises(StreamError, match="the feed broke") as raised:
         list(client.stream(brim.add_batch(1)))
+    assert (raised.value.code, raised.value.last_event_id) == ("UNAVAILABLE", 3)
 
 
 def test_an_answer_without_a_stream_is_a_stream_error(brim: FakeBrim, client: Client) -> None:

@@ -36,9 +36,7 @@ def test_each_httpx_error_becomes_ours(kind: type[Exception]) -> None:
 
 
 def _refusal(status: int, content: bytes, headers: dict[str, str] | None = None) -> ApiError:
-    response = httpx.Response(
-        status, content=content, headers=headers, request=httpx.Request("GET", "http://b")
-    )
+    response = httpx.Response(status, content=content, headers=headers, request=httpx.Request("GET", "http://b"))
     with pytest.raises(ApiError) as raised:
         raise_refusal(response)
     return raised.value
@@ -53,9 +51,7 @@ def test_refusals_of_a_proxy_are_readable_too() -> None:
     assert str(_refusal(302, b"")) == "HTTP_302: Found"
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"), [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("nan", None), ("?", None)]
-)
+@pytest.mark.parametrize(("value", "seconds"), [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("nan", None), ("?", None)])
 def test_retry_after_is_read(value: str, seconds: float | None) -> None:
     error = _refusal(503, b"", {"retry-after": value})
     assert isinstance(error, Unavailable)

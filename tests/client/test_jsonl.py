@@ -44,9 +44,7 @@ def test_each_fault_has_its_message(content: bytes, message: str) -> None:
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize(
-    "bad", [b"{", b"{'a': 1}", b'{"a": NaN}', b'{"a": "\xff"}', b"[" * 100_000, b"9" * 9_999]
-)
+@pytest.mark.parametrize("bad", [b"{", b"{'a': 1}", b'{"a": NaN}', b'{"a": "\xff"}', b"[" * 100_000, b"9" * 9_999])
 def test_what_is_no_json_is_named_with_its_line(bad: bytes) -> None:
     with pytest.raises(InvalidJsonl, match=r"^Line 2: invalid JSON: ."):
         validate_jsonl([line(), bad])
@@ -138,9 +136,7 @@ def test_every_kind_of_source_is_read(tmp_path: Path, source: Callable[[Path], A
             opened.close()
 
 
-_PIECES = st.sampled_from(
-    [line("a"), line("b"), line("é\u2028"), b"\n", b" \r\n", b"{\n", b"[]\n", line("c")[:-1]]
-)
+_PIECES = st.sampled_from([line("a"), line("b"), line("é\u2028"), b"\n", b" \r\n", b"{\n", b"[]\n", line("c")[:-1]])
 
 
 def _verdict(chunks: list[bytes], max_bytes: int) -> object:

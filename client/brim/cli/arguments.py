@@ -172,9 +172,7 @@ def _parser() -> argparse.ArgumentParser:
 
     watch = commands.add_parser("watch", parents=[json], help="show a batch's progress until it ends")
     watch.add_argument("batch", metavar="BATCH")
-    watch.add_argument(
-        "--last-event-id", type=_whole, metavar="N", help="with --json: start after this event"
-    )
+    watch.add_argument("--last-event-id", type=_whole, metavar="N", help="with --json: start after this event")
 
     get = commands.add_parser("get", parents=[json], help="show a batch")
     get.add_argument("batch", metavar="BATCH")
@@ -187,9 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     cancel = commands.add_parser("cancel", parents=[json], help="stop a batch")
     cancel.add_argument("batch", metavar="BATCH")
 
-    results = commands.add_parser(
-        "results", parents=[server], help="fetch the items that have ended, as JSONL"
-    )
+    results = commands.add_parser("results", parents=[server], help="fetch the items that have ended, as JSONL")
     results.add_argument("batch", metavar="BATCH")
     results.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of stdout")
     results.add_argument("--status", type=str.upper, choices=_STATUSES[2:], help="only items with this end")
@@ -197,9 +193,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_submit(submit: argparse.ArgumentParser) -> None:
-    submit.add_argument(
-        "file", metavar="FILE", help="JSONL: bare request bodies or OpenAI batch lines; - is stdin"
-    )
+    submit.add_argument("file", metavar="FILE", help="JSONL: bare request bodies or OpenAI batch lines; - is stdin")
     submit.add_argument("--resource", required=True, metavar="R", help="the resource's name or UUID")
     submit.add_argument("--type", type=str.upper, choices=("ASYNC", "SYNC", "CALLBACK"), help="default ASYNC")
     submit.add_argument("--endpoint", choices=ENDPOINTS, default=ENDPOINTS[0], help="of the bare bodies")

@@ -14,7 +14,7 @@ from ..records import Batch, Event
 from ..submission import CallbackOptions, CreateOptions
 from .arguments import Cancel, Get, List, Results, Submit, Watch
 from .exit_codes import ExitCode
-from .output import print_batch, print_batches, print_items, write_event, write_items, write_json
+from .output import print_batch, print_batches, print_items, say, write_event, write_items, write_json
 from .submission_file import ReadFile, read_submission
 from .views import progress_view
 from .watching import Interrupted, watch_batch, watch_events
@@ -92,9 +92,9 @@ def results(client: Client, command: Results) -> ExitCode:
     batch = client.get(command.batch_id)
     count = write_items(client.results(command.batch_id, status=command.status), command.output)
     if command.output is not None:
-        _say(f"{count:,} items written to {command.output}")
+        say(f"{count:,} item{'' if count == 1 else 's'} written to {command.output}")
     if not batch.is_final:
-        _say(f"the batch is {batch.status}: {batch.finished:,} of {batch.total_items:,} items had ended")
+        say(f"the batch is {batch.status}: {batch.finished:,} of {batch.total_items:,} items had ended")
     return ExitCode.OK
 
 
@@ -149,9 +149,7 @@ def _read_file(command: Submit) -> ReadFile:
     name = "stdin" if command.file == "-" else command.file
     try:
         if command.file == "-":
-            return read_submission(
-                sys.stdin.buffer, name, resource=command.resource, endpoint=command.endpoint
-            )
+            return read_submission(sys.stdin.buffer, name, resource=command.resource, endpoint=command.endpoint)
         with open(command.file, "rb") as file:
             return read_submission(file, name, resource=command.resource, endpoint=command.endpoint)
     except OSError as error:
@@ -196,7 +194,3 @@ def _options(command: Submit) -> CreateOptions:
             command.callback_url, events=command.callback_events, secret=command.callback_secret
         )
     return options
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -13,6 +13,7 @@ from ..errors import BrimError
 from .arguments import Cancel, Command, Get, List, Results, Submit, Watch, Where, parse
 from .commands import cancel, get, list_batches, results, submit, watch
 from .exit_codes import ExitCode, exit_code_of
+from .output import say
 from .watching import Interrupted
 
 
@@ -26,20 +27,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(command, where)
     except Interrupted as error:
-        _say(_farewell(error, json=isinstance(command, Submit | Watch) and command.json))
+        say(_farewell(error, json=isinstance(command, Submit | Watch) and command.json))
         return ExitCode.INTERRUPTED
     except KeyboardInterrupt:
-        _say("interrupted")
+        say("interrupted")
         return ExitCode.INTERRUPTED
     except BrimError as error:
-        _say(str(error))
+        say(str(error))
         return exit_code_of(error)
     except BrokenPipeError:
         # Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OUTPUT_CLOSED
     except OSError as error:
-        _say(f"cannot write {error.filename or 'the output'}: {error.strerror or error}")
+        say(f"cannot write {error.filename or 'the output'}: {error.strerror or error}")
         return ExitCode.BAD_INPUT
 
 
@@ -67,11 +68,5 @@ def _farewell(error: Interrupted, *, json: bool) -> str:
         return "interrupted before the server named the batch; it may run: look with brim list"
     again = f"brim watch {error.batch_id}"
     if json:
-        again += " --json" + (
-            "" if error.last_event_id is None else f" --last-event-id {error.last_event_id}"
-        )
+        again += " --json" + ("" if error.last_event_id is None else f" --last-event-id {error.last_event_id}")
     return f"interrupted; the batch runs on. Go on with: {again}   stop it with: brim cancel {error.batch_id}"
-
-
-def _say(text: str) -> None:
-    print(f"brim: {text}", file=sys.stderr)

@@ -18,6 +18,11 @@ from ..submission import encode
 from .wording import summary
 
 
+def say(text: str) -> None:
+    """A remark or an error, on stderr: stdout is for what was asked."""
+    print(f"brim: {text}", file=sys.stderr, flush=True)
+
+
 def write_json(value: Mapping[str, Any], file: BinaryIO | None = None) -> None:
     """One JSON value and a line feed, always in UTF-8; stdout is flushed at once."""
     line = encode(value) + b"\n"
@@ -97,12 +102,11 @@ def print_batch(batch: Batch) -> None:
 
 def print_batches(batches: Iterable[Batch]) -> None:
     """A table of batches, the newest first."""
-    table = _table("batch", "type", "status", "done", "failed", "created")
+    table = _table("batch", "status", "done", "failed", "created (UTC)")
     for batch in batches:
         done = f"{batch.finished:,}/{batch.total_items:,}"
-        table.add_row(
-            batch.batch_id, batch.type, batch.status, done, f"{batch.failed:,}", _moment(batch.created_at)
-        )
+        created = "" if batch.created_at is None else f"{batch.created_at:%m-%d %H:%M}"
+        table.add_row(batch.batch_id, batch.status, done, f"{batch.failed:,}", created)
     _console().print(table if table.row_count else "no batches")
 
 
@@ -126,7 +130,7 @@ def print_items(items: Iterable[Item]) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("status", "type"))
+        table.add_column(column, overflow="fold", no_wrap=column in ("batch", "item", "status"))
     return table
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import BrimError
+from ..errors import InvalidJsonl
 from ..jsonl import DEFAULT_MAX_CUSTOM_ID_CHARS, parse_json_line
 from ..submission import NewItem
 
@@ -21,7 +21,7 @@ ENDPOINTS: Sequence[str] = tuple(_REQUIRED_FIELD)
 _SHOWN_FAULTS = 20
 
 
-class BadLines(BrimError):
+class BadLines(InvalidJsonl):
     """Lines that cannot be sent; none of the file was. Each fault is (1-based line number, reason)."""
 
     def __init__(self, name: str, faults: Sequence[tuple[int, str]]) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .output import say
 from .tally import Tally
 from .wording import percent, plain_line, rate, seconds, state
 
@@ -75,7 +76,7 @@ class PlainView:
     def trouble(self, text: str | None) -> None:
         """Print it on stderr."""
         if text is not None:
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
 
 class LiveView:
@@ -104,10 +105,10 @@ class LiveView:
         """Draw it under the figures."""
         self._trouble = text
 
-    def _draw(self) -> Group:
+    def _draw(self) -> RenderableType:
         tally = self._tally
         if tally is None:
-            return Group(Text("connecting …", style="dim"))
+            return Text("connecting …", style="dim")
         status = state(tally)
         style = _STYLES.get(status, "white")
         head = Table.grid(padding=(0, 1), expand=True)
@@ -124,7 +125,8 @@ class LiveView:
         ]
         if self._trouble is not None:
             lines.append(Text(self._trouble, style="yellow"))
-        return Group(*lines)
+        # A full last line would wrap under the terminal's own echo of Ctrl-C and spoil what stays.
+        return Constrain(Group(*lines), max(1, self._live.console.width - 3))
 
     def _figures(self, tally: Tally) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")

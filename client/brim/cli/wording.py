@@ -48,11 +48,11 @@ def plain_line(tally: Tally, headroom: str | None) -> str:
     """The progress in one line without decoration."""
     parts = [
         f"{state(tally)} {tally.finished:,}/{tally.total:,} {percent(tally)}",
-        rate(tally.per_s),
+        *([] if tally.per_s is None else [rate(tally.per_s)]),
         f"running {tally.running:,}",
         f"failed {tally.failed:,}",
     ]
-    if headroom is not None:
+    if headroom is not None and not tally.is_final:
         parts.append(f"headroom {headroom}")
     if tally.left_s is not None:
         parts.append(f"{seconds(tally.left_s)} left")
