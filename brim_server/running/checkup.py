@@ -62,11 +62,7 @@ async def _postgres(settings: Settings) -> list[Finding]:
     try:
         version = connection.get_server_version()
         good = version.major >= 15
-        findings = [
-            Finding(
-                "postgres", good, f"answers, version {version.major}" + ("" if good else "; 15 is needed")
-            )
-        ]
+        findings = [Finding("postgres", good, f"answers, version {version.major}" + ("" if good else "; 15 is needed"))]
         try:
             missing = await pending(connection)
         except NewerDatabase as error:

@@ -24,9 +24,7 @@ class Member:
     It dies with us (SIGTERM, so that it drains), and a Ctrl-C of the terminal does not reach it.
     """
 
-    def __init__(
-        self, name: str, command: Sequence[str], env: Mapping[str, str], output: IO[bytes] | None
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], output: IO[bytes] | None) -> None:
         """Start it. `output` takes what it prints; None lets it print where we print."""
         self.name = name
         self.deaths = 0

@@ -116,7 +116,8 @@ class Session:
             if not plan.command:
                 await self._stop.wait()
                 return 0
-            command_env = child_environment({"BRIM_URL": url, **addresses})
+            # Without a key of its own the command may do everything: it is the person's who started us.
+            command_env = child_environment({"BRIM_URL": url, "BRIM_API_KEY": admin_key.text, **addresses})
             return await run_command(plan.command, command_env, self._stop)
 
     async def _servers(self, cleanup: AsyncExitStack) -> tuple[str, str]:
@@ -151,9 +152,7 @@ class Session:
             "simulator", brim_command("simulate", *simulator_arguments(port)), child_environment({}), output
         )
         self._simulator.append(simulator)
-        await wait_until_ready(
-            f"{demo.simulator_url}/stats", lambda: self._death_of([simulator]), _SIMULATOR_READY_S
-        )
+        await wait_until_ready(f"{demo.simulator_url}/stats", lambda: self._death_of([simulator]), _SIMULATOR_READY_S)
         return demo
 
     async def _set_up(self, settings: Settings, demo: Demo | None) -> tuple[list[str], dict[str, str]]:

@@ -60,9 +60,7 @@ def test_a_demonstration_starts_from_nothing_unless_told_where() -> None:
         ([], "required"),
     ],
 )
-def test_bad_arguments_end_with_2_and_a_reason(
-    argv: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_arguments_end_with_2_and_a_reason(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(argv)
     assert ended.value.code == 2

@@ -66,9 +66,7 @@ async def test_a_stopped_process_may_drain_and_stays_away(start: Start, tmp_path
     assert [alive(pid) for pid in _pids(tmp_path)] == [False]
 
 
-async def test_a_process_that_does_not_stop_is_killed_when_patience_ends(
-    start: Start, tmp_path: Path
-) -> None:
+async def test_a_process_that_does_not_stop_is_killed_when_patience_ends(start: Start, tmp_path: Path) -> None:
     member = start("never")
     await eventually(lambda: _pids(tmp_path), "the start")
     await stop_members([member], 0.1, asyncio.Event())
