@@ -47,9 +47,11 @@ def test_ctrl_c_ends_a_watch_with_130_and_one_line(brim: FakeBrim) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=_LIMIT_S)
     assert process.returncode == 130
-    assert err == (
-        f"brim: interrupted; the batch runs on. Go on with: brim watch {batch_id} --json --last-event-id 2"
-        f"   stop it with: brim cancel {batch_id}\n"
+    # The signal may come before event 2 counts as written: then it is repeated, never missed.
+    assert re.fullmatch(
+        rf"brim: interrupted; the batch runs on\. Go on with: brim watch {batch_id} --json --last-event-id [12]"
+        rf"   stop it with: brim cancel {batch_id}\n",
+        err,
     )
 
 
