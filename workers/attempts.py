@@ -144,9 +144,7 @@ class Attempts:
                 delay_ms = decision.delay_ms
                 if decision.pause is not None and not paused:
                     delay_ms = max(delay_ms, UNPAUSED_DELAY_MS)
-                self._returns.give_back(
-                    Returning(held, delay_ms, decision.spend_attempt, decision.next_target)
-                )
+                self._returns.give_back(Returning(held, delay_ms, decision.spend_attempt, decision.next_target))
 
     def _record(self, job: Job, record: Record, now_s: float) -> None:
         held = job.held
@@ -167,9 +165,7 @@ class Attempts:
         self._on_late()
         self._returns.hand_back([job.held])
 
-    def _pause_of(
-        self, budget: str, end: AttemptEnd, decision: Record | GiveBack, now_s: float
-    ) -> Pause | None:
+    def _pause_of(self, budget: str, end: AttemptEnd, decision: Record | GiveBack, now_s: float) -> Pause | None:
         """The pause to ask for now; None when there is no cause, or one that lasts as long runs already."""
         asked: int | None = None
         if isinstance(decision, GiveBack) and decision.pause is not None:
@@ -192,9 +188,7 @@ class Attempts:
         except Unavailable:
             return False
         metrics.PAUSES.labels(rest.why.value).inc()
-        _log.warning(
-            "connection.paused", budget=held.budget, why=rest.why.value, ms=rest.pause_ms, reason=rest.reason
-        )
+        _log.warning("connection.paused", budget=held.budget, why=rest.why.value, ms=rest.pause_ms, reason=rest.reason)
         return True
 
     def _note(self, job: Job, end: AttemptEnd, now_s: float) -> None:

@@ -57,9 +57,7 @@ class GiveBack:
 Decision = Record | GiveBack
 
 
-def decide(
-    end: AttemptEnd, *, attempts: int, target: int, targets: int, max_retries: int, jitter: float
-) -> Decision:
+def decide(end: AttemptEnd, *, attempts: int, target: int, targets: int, max_retries: int, jitter: float) -> Decision:
     """What to do after an attempt on `target` (of `targets`) that had `attempts` spent ones before it.
 
     A retry stays on its target until more than max_retries attempts are spent; then, like a failure that

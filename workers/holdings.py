@@ -44,6 +44,7 @@ class Holdings:
         self._slots = slots
         self._held: set[Held] = set()
         self._calls: dict[str, int] = {}
+        self._claimed: dict[int, float] = {}
         self.in_flight = 0
         self.room = asyncio.Event()
         self.room.set()
@@ -73,6 +74,7 @@ class Holdings:
     def take(self, held: Held) -> None:
         """A lease was granted, and occupies a slot."""
         self._held.add(held)
+        self._claimed[held.shard] = held.issued_s
         held.in_flight = True
         self.in_flight += 1
         self._calls[held.budget] = self._calls.get(held.budget, 0) + 1
@@ -115,6 +117,10 @@ class Holdings:
                 count += 1
         metrics.LEASES_LOST.inc(count)
         return count
+
+    def claimed_since(self, moment_s: float) -> list[int]:
+        """Shards that brought something to claim at or after that moment."""
+        return [shard for shard, claimed_s in self._claimed.items() if claimed_s >= moment_s]
 
     def observe(self) -> None:
         """Put the present figure into the metrics."""

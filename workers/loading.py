@@ -86,8 +86,7 @@ class Loading:
 
     async def _load(self, shard: int, helds: Sequence[Held]) -> Loaded:
         claimed = [
-            (uuid_of(held.lease.ref.flow.batch_id), held.lease.ref.position, held.lease.entry.run)
-            for held in helds
+            (uuid_of(held.lease.ref.flow.batch_id), held.lease.ref.position, held.lease.entry.run) for held in helds
         ]
         loaded = await self._store.items.load(shard, claimed)
         self._database_clock.observe(loaded.database_now, self._clock())
@@ -107,9 +106,7 @@ class Loading:
                 elif account.provider is Provider.NOOP and not self._allow_noop:
                     self._record(held, _noop_refused())
                 elif served is not None:
-                    return Job(
-                        held, step.item, served.resource, account, step.target.model, served.default_args
-                    )
+                    return Job(held, step.item, served.resource, account, step.target.model, served.default_args)
             case Drop():
                 self._holdings.drop(held)
             case Settle():

@@ -76,9 +76,7 @@ class Outbox(Generic[T]):
                     waiting[:0] = messages
                     failures += 1
                     if failures == 1:
-                        _log.warning(
-                            "outbox.waiting", outbox=self._name, shard=shard, problem=problem.message
-                        )
+                        _log.warning("outbox.waiting", outbox=self._name, shard=shard, problem=problem.message)
                     await asyncio.sleep(backoff_s(failures))
         except Exception:
             _log.exception("outbox.failed", outbox=self._name, shard=shard)

@@ -39,20 +39,14 @@ class Returning:
 class Returns:
     """Settles and releases, batched per shard; the ages of calls are taken when the message leaves."""
 
-    def __init__(
-        self, engine: Engine, holdings: Holdings, recovery: Recovery, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, engine: Engine, holdings: Holdings, recovery: Recovery, clock: Callable[[], float]) -> None:
         self._engine = engine
         self._holdings = holdings
         self._recovery = recovery
         self._clock = clock
         self._doorbells: dict[int, dict[str, Doorbell]] = {}
-        self._settles: Outbox[Settling | None] = Outbox(
-            "settle", SETTLE_CHUNK, self._settle, self._settles_lost
-        )
-        self._releases: Outbox[Returning] = Outbox(
-            "release", RELEASE_CHUNK, self._release, self._releases_lost
-        )
+        self._settles: Outbox[Settling | None] = Outbox("settle", SETTLE_CHUNK, self._settle, self._settles_lost)
+        self._releases: Outbox[Returning] = Outbox("release", RELEASE_CHUNK, self._release, self._releases_lost)
 
     def settle(self, shard: int, settlings: Iterable[Settling], doorbells: Iterable[Doorbell] = ()) -> None:
         """End leases and tell readers; the newest doorbell of a batch is enough."""
@@ -87,9 +81,7 @@ class Returns:
             await self._engine.settle(
                 shard,
                 [
-                    Settlement(
-                        m.held.lease.ref, m.charged_in_tokens, m.charged_out_tokens, m.held.sent_ago_ms(now_s)
-                    )
+                    Settlement(m.held.lease.ref, m.charged_in_tokens, m.charged_out_tokens, m.held.sent_ago_ms(now_s))
                     for m in settlings
                 ],
                 list(bells.values()),

@@ -1,0 +1,33 @@
+"""The beat: this process's sign of life, with its figures, for status and doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scheduler.ports.store import ShardStore
+
+INTERVAL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """What was written."""
+
+    info: Mapping[str, Any]
+
+
+class Beat:
+    """info: asked for at each beat."""
+
+    def __init__(self, store: ShardStore, holder: str, info: Callable[[], Mapping[str, Any]]) -> None:
+        self._store = store
+        self._holder = holder
+        self._info = info
+
+    async def run_once(self) -> Beaten:
+        """Write the sign of life."""
+        info = self._info()
+        await self._store.beat(self._holder, "worker", info)
+        return Beaten(info)

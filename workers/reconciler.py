@@ -1,0 +1,178 @@
+"""The reconciler: what Postgres says must be so in the engine. One process at a time, by advisory lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from scheduler.domain.batch import Batch
+from scheduler.domain.work import Doorbell, FlowRef, FlowState
+from scheduler.ports.engine import Engine, EpochLost
+from scheduler.ports.store import Store, StoredFlow
+from scheduler.services.limits import batch_budget, flow_ref
+from scheduler.services.recovery import Recovery
+
+YOUNG = timedelta(seconds=3)
+"""A batch is left alone for so long: whoever created it is opening it now."""
+SHARDS_A_TURN = 4
+"""Shards whose epoch is checked in one turn, in turn: an idle worker's cost does not grow with the shards."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """One turn. held: this process had the lock. What was put right: flows built anew, paused or let go,
+    ended."""
+
+    held: bool
+    looked_at: int = 0
+    repaired: int = 0
+    switched: int = 0
+    ended: int = 0
+
+
+class Reconciler:
+    """Compares unfinished flows with the engine's. utc_now: wall time, for the age of batches."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        recovery: Recovery,
+        live_shards: Callable[[], Sequence[int]],
+        utc_now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._recovery = recovery
+        self._live_shards = live_shards
+        self._utc_now = utc_now
+        self._turn = 0
+        self._dry: set[FlowRef] = set()
+
+    async def run_once(self) -> Reconciled:
+        """One look at all live shards, if no other process takes it."""
+        async with self._store.shards.exclusive("reconcile") as mine:
+            if not mine:
+                self._dry.clear()
+                return Reconciled(held=False)
+            return await self._look()
+
+    async def _look(self) -> Reconciled:
+        live = self._live_shards()
+        turn = [live[(self._turn + i) % len(live)] for i in range(min(SHARDS_A_TURN, len(live)))]
+        self._turn += len(turn)
+        if turn:
+            await self._check_epochs(turn)
+        totals = Reconciled(held=True)
+        dry_before, self._dry = self._dry, set()
+        for shard in live:
+            try:
+                found = await self._look_at(shard, dry_before)
+            except EpochLost:
+                await self._recovery.ensure(shard)
+                continue
+            totals = Reconciled(
+                True,
+                totals.looked_at + found.looked_at,
+                totals.repaired + found.repaired,
+                totals.switched + found.switched,
+                totals.ended + found.ended,
+            )
+        if totals.repaired or totals.switched or totals.ended:
+            _log.info(
+                "engine.reconciled",
+                looked_at=totals.looked_at,
+                repaired=totals.repaired,
+                switched=totals.switched,
+                ended=totals.ended,
+            )
+        return totals
+
+    async def _check_epochs(self, turn: Sequence[int]) -> None:
+        """A restart of Redis that nobody ran into is noticed here; definitions that never arrived are
+        sent again."""
+        identity = await self._engine.identity()
+        for shard in turn:
+            epoch, opened_with = await self._store.shards.epoch(shard)
+            if opened_with != identity or await self._engine.epoch_of(shard) != epoch:
+                await self._recovery.ensure(shard)
+        try:
+            await self._recovery.apply_setup(turn[0])
+        except EpochLost:
+            await self._recovery.ensure(turn[0])
+
+    async def _look_at(self, shard: int, dry_before: set[FlowRef]) -> Reconciled:
+        looked_at = repaired = switched = ended = 0
+        async for page, batches in self._recovery.unfinished(shard):
+            refs = {flow_ref(flow): flow for flow in page}
+            states = await self._engine.flows(shard, list(refs))
+            looked_at += len(page)
+            repaired += await self._open_unknown(shard, refs, states, batches)
+            for ref, state in states.items():
+                flow = refs[ref]
+                batch = batches.get(flow.batch_id)
+                if batch is None:
+                    continue
+                if state.paused != batch.paused:
+                    await self._switch(shard, ref, batch)
+                    switched += 1
+                if _is_dry(state):
+                    self._dry.add(ref)
+                    if ref in dry_before:
+                        fixed, closed = await self._revive(shard, ref, flow, batch)
+                        repaired += fixed
+                        ended += closed
+        return Reconciled(True, looked_at, repaired, switched, ended)
+
+    async def _open_unknown(
+        self,
+        shard: int,
+        refs: Mapping[FlowRef, StoredFlow],
+        states: Mapping[FlowRef, FlowState],
+        batches: Mapping[UUID, Batch],
+    ) -> int:
+        """Flows that the engine has never heard of, or has lost: with all that binds them, then
+        themselves."""
+        old_enough = self._utc_now() - YOUNG
+        unknown = [
+            (flow, batches[flow.batch_id])
+            for ref, flow in refs.items()
+            if ref not in states and flow.batch_id in batches
+        ]
+        unknown = [(flow, batch) for flow, batch in unknown if batch.created_at <= old_enough]
+        if not unknown:
+            return 0
+        await self._recovery.apply_setup(shard)
+        budgets = {b.budget_id: b for b in (batch_budget(batch) for _, batch in unknown) if b is not None}
+        if budgets:
+            await self._engine.set_limits(shard, list(budgets.values()))
+        return sum([await self._recovery.repair(shard, batch, flow) for flow, batch in unknown])
+
+    async def _switch(self, shard: int, ref: FlowRef, batch: Batch) -> None:
+        if batch.paused:
+            await self._engine.pause(shard, ref, batch.version)
+        else:
+            await self._engine.resume(shard, ref, batch.version)
+
+    async def _revive(self, shard: int, ref: FlowRef, flow: StoredFlow, batch: Batch) -> tuple[int, int]:
+        """A flow that stayed empty although its batch is open: what it lacks is brought back, or the
+        batch ends."""
+        if await self._store.items.lowest_unfinished(flow.batch_id, flow.resource_id) is not None:
+            return int(await self._recovery.repair(shard, batch, flow)), 0
+        ended = await self._store.batches.end_full([flow.batch_id])
+        for closed in await self._store.shards.batches(list(ended)):
+            await self._engine.ring(shard, [Doorbell(ref.queue, str(closed.batch_id), closed.last_event)])
+        return 0, len(ended)
+
+
+def _is_dry(state: FlowState) -> bool:
+    """Nothing waits, nothing runs, nothing is left to bring: an open batch must not be like this for long."""
+    if state.dead or state.cursor < state.end:
+        return False
+    return state.waiting == 0 and state.deferred == 0 and state.leased == 0

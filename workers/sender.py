@@ -1,0 +1,192 @@
+"""The sender: callbacks that are due go out, a slow receiver delays only itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import aiohttp
+import structlog
+
+from scheduler import metrics
+from scheduler.domain.errors import Unavailable
+from scheduler.ports.store import Delivery, DeliveryResult, DeliveryStore
+from scheduler.providers.waits import wait_ms
+from workers.callbacks import Answer, post_callback, receiver_of, render
+from workers.delivery_schedule import Again, Dead, Delivered, judge
+from workers.duty import backoff_s
+from workers.signing import delivery_headers
+
+LEASE_S = 60.0
+"""Longer than the longest try (10 s connect + 30 s read) and its record."""
+IDLE_POLL_S = 1.0
+"""Deliveries that another process wrote are seen after this at the latest."""
+RECORD_S = 0.01
+"""Results are gathered for so long before they are recorded in one statement."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One turn: deliveries that were claimed and are on their way."""
+
+    claimed: int
+
+
+class Sender:
+    """Sends what is due: so many at once in all, and so many to one receiver; one at a time to a slow one."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        session: aiohttp.ClientSession,
+        holder: str,
+        allow_hosts: Sequence[str],
+        concurrency: int,
+        host_concurrency: int,
+        utc_now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._session = session
+        self._holder = holder
+        self._allow_hosts = frozenset(allow_hosts)
+        self._concurrency = concurrency
+        # A claim may bring this many for one receiver that already has as many: together host_concurrency.
+        self._share = max(1, host_concurrency // 2)
+        self._utc_now = utc_now
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: Counter[str] = Counter()
+        self._slow: set[str] = set()
+        self._results: list[DeliveryResult] = []
+        self._wake = asyncio.Event()
+        self._recorded = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something may be due now."""
+        self._wake.set()
+
+    async def run_once(self) -> Sent:
+        """Claim what is due and start it; otherwise wait until something is."""
+        self._wake.clear()
+        free = self._concurrency - len(self._tasks)
+        if free <= 0:
+            await self._wait(IDLE_POLL_S)
+            return Sent(0)
+        deliveries = await self._store.claim(
+            self._holder, min(free, self._share), LEASE_S, except_receivers=self._full_receivers()
+        )
+        for delivery in deliveries:
+            self._start(delivery)
+        if not deliveries:
+            due_s = None if self._busy else await self._store.next_due_s()
+            await self._wait(IDLE_POLL_S if due_s is None else min(IDLE_POLL_S, max(0.05, due_s)))
+        return Sent(len(deliveries))
+
+    async def record_once(self) -> int:
+        """Record what became of tries, many at once; answers how many. Keeps them while Postgres is away."""
+        await self._recorded.wait()
+        await asyncio.sleep(RECORD_S)
+        self._recorded.clear()
+        results, self._results = self._results, []
+        failures = 0
+        while results:
+            try:
+                await self._store.record(self._holder, results)
+            except Unavailable:
+                failures += 1
+                await asyncio.sleep(backoff_s(failures))
+                continue
+            break
+        return len(results)
+
+    async def finish(self, grace_s: float) -> None:
+        """Wait for tries on their way; what takes longer is sent again by whoever finds its lease expired."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=grace_s)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._results:
+            await self._store.record(self._holder, self._results)
+            self._results = []
+
+    def stop_waiting(self) -> None:
+        """Let both loops return although nothing came."""
+        self._wake.set()
+        self._recorded.set()
+
+    def _full_receivers(self) -> list[str]:
+        full = {receiver for receiver, count in self._busy.items() if count > self._share}
+        return sorted(full | {receiver for receiver in self._slow if self._busy[receiver]})
+
+    def _start(self, delivery: Delivery) -> None:
+        receiver = receiver_of(delivery.callback.url)
+        self._busy[receiver] += 1
+        task = asyncio.create_task(self._send(delivery, receiver))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, delivery: Delivery, receiver: str) -> None:
+        try:
+            body = render(delivery)
+            now = self._utc_now()
+            headers = delivery_headers(
+                delivery.delivery_id,
+                body,
+                delivery.callback.headers,
+                delivery.callback.secret,
+                int(now.timestamp()),
+            )
+            answer = await post_callback(self._session, delivery.callback.url, body, headers, self._allow_hosts)
+            (self._slow.add if answer.status is None else self._slow.discard)(receiver)
+            self._results.append(self._result(delivery, answer))
+            self._recorded.set()
+        except Exception:
+            # Its lease expires and it is tried again; the log must tell, but never the payload.
+            _log.exception("delivery.failed", delivery=str(delivery.delivery_id))
+        finally:
+            self._busy[receiver] -= 1
+            if not self._busy[receiver]:
+                del self._busy[receiver]
+            self._wake.set()
+
+    def _result(self, delivery: Delivery, answer: Answer) -> DeliveryResult:
+        now = self._utc_now()
+        if answer.refused:
+            verdict: Delivered | Again | Dead = Dead(answer.problem)
+        else:
+            asked_ms = wait_ms(answer.headers, "", now.timestamp())
+            verdict = judge(
+                answer.status,
+                answer.problem,
+                attempts=delivery.attempts,
+                age_s=(now - delivery.created_at).total_seconds(),
+                retry_after_s=None if asked_ms is None else asked_ms / 1000,
+                jitter=random.random(),
+            )
+        match verdict:
+            case Delivered():
+                metrics.DELIVERIES.labels("delivered").inc()
+                return DeliveryResult(delivery.delivery_id, True, None, None, answer.status)
+            case Again():
+                metrics.DELIVERIES.labels("again").inc()
+                retry_at = now + timedelta(seconds=verdict.delay_s)
+                return DeliveryResult(delivery.delivery_id, False, retry_at, None, answer.status)
+            case Dead():
+                metrics.DELIVERIES.labels("dead").inc()
+                _log.warning("delivery.died", delivery=str(delivery.delivery_id), reason=verdict.reason)
+                return DeliveryResult(delivery.delivery_id, False, None, verdict.reason, answer.status)
+            case _:
+                assert_never(verdict)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
