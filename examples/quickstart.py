@@ -16,10 +16,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from brim import Client, Item
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from brim import Client, Item, NewItem
 
 BOOK = Path(__file__).parent / "pride-and-prejudice.txt"
 RESOURCE = os.environ.get("BRIM_RESOURCE", "sim-model")
@@ -36,19 +37,13 @@ def passages(text: str) -> list[str]:
     return [" ".join(words[start : start + WORDS]) for start in range(0, len(words), WORDS)][:PASSAGES]
 
 
-def request(number: int, passage: str) -> dict[str, Any]:
+def item(number: int, passage: str) -> NewItem:
     """One item of the batch: an ordinary chat completion body; Brim fills in the model."""
-    return {
-        "resourceId": RESOURCE,
-        "customId": f"passage-{number}",
-        "request": {
-            "messages": [
-                {"role": "system", "content": "Summarise the passage in one sentence."},
-                {"role": "user", "content": passage},
-            ],
-            "max_tokens": 40,
-        },
-    }
+    messages = [
+        {"role": "system", "content": "Summarise the passage in one sentence."},
+        {"role": "user", "content": passage},
+    ]
+    return NewItem(RESOURCE, {"messages": messages, "max_tokens": 40}, custom_id=f"passage-{number}")
 
 
 def run(client: Client) -> tuple[Counter[str], float, str]:
@@ -56,7 +51,7 @@ def run(client: Client) -> tuple[Counter[str], float, str]:
 
     Answers how often each item ended, the seconds it took, and the last event's action.
     """
-    items = [request(number, passage) for number, passage in enumerate(passages(BOOK.read_text("utf-8")), start=1)]
+    items = [item(number, passage) for number, passage in enumerate(passages(BOOK.read_text("utf-8")), start=1)]
     ended: Counter[str] = Counter()
     last = ""
     started = time.monotonic()
