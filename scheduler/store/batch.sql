@@ -75,20 +75,22 @@ FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
 WHERE b.batch_id = ANY ($1::uuid[]);
 
 -- name: list_batches
--- Newest first. Uses batches_by_environment.
+-- Newest first. Bounds and order are stated over whole index entries, so that only batches_by_environment can serve.
 -- Params: $1 environment, $2 before this batch, $3 how many
 SELECT b.*, k.name AS api_key_name
 FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
-WHERE b.environment_id = $1 AND b.batch_id < $2
-ORDER BY b.batch_id DESC LIMIT $3;
+WHERE (b.environment_id, b.batch_id) < ($1, $2)
+    AND (b.environment_id, b.batch_id) >= ($1, '00000000-0000-0000-0000-000000000000')
+ORDER BY b.environment_id DESC, b.batch_id DESC LIMIT $3;
 
 -- name: list_batches_of_status
--- Newest first, one status. Uses batches_by_status.
+-- Newest first, one status. Stated for batches_by_status, as above.
 -- Params: $1 environment, $2 before this batch, $3 how many, $4 status
 SELECT b.*, k.name AS api_key_name
 FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
-WHERE b.environment_id = $1 AND b.status = $4 AND b.batch_id < $2
-ORDER BY b.batch_id DESC LIMIT $3;
+WHERE (b.environment_id, b.status, b.batch_id) < ($1, $4, $2)
+    AND (b.environment_id, b.status, b.batch_id) >= ($1, $4, '00000000-0000-0000-0000-000000000000')
+ORDER BY b.environment_id DESC, b.status DESC, b.batch_id DESC LIMIT $3;
 
 -- name: flows
 -- The flows of a batch in the order of first use.

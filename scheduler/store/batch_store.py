@@ -73,9 +73,7 @@ class PostgresBatchStore:
             if holder is None:
                 continue  # given back between the two statements
             if holder["body_hash"] != body_hash:
-                raise Conflict(
-                    "This Idempotency-Key was used with another body.", code="IDEMPOTENCY_CONFLICT"
-                )
+                raise Conflict("This Idempotency-Key was used with another body.", code="IDEMPOTENCY_CONFLICT")
             if not holder["created"]:
                 raise Conflict("The first request with this Idempotency-Key still runs.", code="IN_PROGRESS")
             return Reservation(replay=True, batch_id=holder["batch_id"])

@@ -13,17 +13,17 @@ WHERE b.wants_item_update;
 -- Params: $1 after this receiver, $2 most receivers to look at, $3 receivers to leave out
 WITH RECURSIVE hops AS (
     (SELECT d.receiver, 1 AS hop FROM deliveries d
-     WHERE d.due_at IS NOT NULL AND d.receiver > $1 ORDER BY d.receiver LIMIT 1)
+     WHERE d.state = 'waiting' AND d.receiver > $1 ORDER BY d.receiver LIMIT 1)
     UNION ALL
     SELECT n.receiver, h.hop + 1
     FROM hops h CROSS JOIN LATERAL (
         SELECT d.receiver FROM deliveries d
-        WHERE d.due_at IS NOT NULL AND d.receiver > h.receiver ORDER BY d.receiver LIMIT 1
+        WHERE d.state = 'waiting' AND d.receiver > h.receiver ORDER BY d.receiver LIMIT 1
     ) n
     WHERE h.hop < $2
 )
 SELECT h.receiver, h.receiver <> ALL ($3::text[]) AND (
-    SELECT d.due_at FROM deliveries d WHERE d.receiver = h.receiver AND d.due_at IS NOT NULL
+    SELECT d.due_at FROM deliveries d WHERE d.receiver = h.receiver AND d.state = 'waiting'
     ORDER BY d.due_at LIMIT 1
 ) <= clock_timestamp() AS is_due
 FROM hops h ORDER BY h.hop;
@@ -35,7 +35,7 @@ WITH picked AS (
     SELECT p.batch_id, p.delivery_id
     FROM unnest($1::text[]) AS r (receiver) CROSS JOIN LATERAL (
         SELECT d.batch_id, d.delivery_id FROM deliveries d
-        WHERE d.receiver = r.receiver AND d.due_at IS NOT NULL AND d.due_at <= clock_timestamp()
+        WHERE d.receiver = r.receiver AND d.state = 'waiting' AND d.due_at <= clock_timestamp()
         ORDER BY d.due_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ) p
     LIMIT $3
@@ -47,25 +47,19 @@ RETURNING d.batch_id, d.delivery_id;
 -- name: payloads
 -- Deliveries with what they carry: an item as its outcome left it, an item that runs, or a snapshot of the batch.
 -- Params: $1 batches, $2 deliveries
-SELECT d.delivery_id, d.kind, d.attempts, d.created_at AS delivery_created_at, e.snapshot,
-    b.workspace_id, b.environment_id, b.created_at, d.batch_id, i.seq, i.custom_id, i.endpoint, i.request, i.metadata,
-    i.in_tokens, f.resource_id, d.run, o.event_no, o.status, o.started_at, o.completed_at,
-    o.prompt_tokens, o.output_tokens, o.retry_count, o.model AS served_model, o.error_code, o.error_message,
-    o.response_headers, o.response, coalesce(c.name, o.connection_id::text) AS served_connection
+SELECT d.delivery_id, d.kind, d.attempts, d.created_at AS delivery_created_at, w.batch_id AS of_batch, e.snapshot, r.*
 FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS w (batch_id, delivery_id, ord)
-JOIN deliveries d ON d.batch_id = w.batch_id AND d.delivery_id = w.delivery_id
-JOIN batches b ON b.batch_id = d.batch_id
-LEFT JOIN events e ON e.batch_id = d.batch_id AND e.event_no = d.event_no AND d.kind = 'batch'
-LEFT JOIN items i ON i.batch_id = d.batch_id AND i.seq = d.seq
-LEFT JOIN batch_flows f ON f.batch_id = i.batch_id AND f.no = i.resource_no
-LEFT JOIN outcomes o ON o.batch_id = d.batch_id AND o.seq = d.seq AND o.run = d.run AND d.kind = 'item'
-LEFT JOIN connections c ON c.connection_id = o.connection_id
+CROSS JOIN LATERAL (
+    SELECT * FROM deliveries d WHERE d.batch_id = w.batch_id AND d.delivery_id = w.delivery_id LIMIT 1) d
+LEFT JOIN LATERAL (
+    SELECT * FROM events e WHERE e.batch_id = w.batch_id AND e.event_no = d.event_no LIMIT 1) e ON d.kind = 'batch'
+LEFT JOIN LATERAL item_record(w.batch_id, d.seq, d.run) r ON d.kind <> 'batch'
 ORDER BY w.ord;
 
 -- name: next_due
 -- Seconds until something is due; negative when it is overdue, null when nothing waits.
 SELECT extract(epoch FROM d.due_at - clock_timestamp())::float8
-FROM deliveries d WHERE d.due_at IS NOT NULL ORDER BY d.due_at LIMIT 1;
+FROM deliveries d WHERE d.finished_at IS NULL ORDER BY d.due_at LIMIT 1;
 
 -- name: record
 -- What became of tries, where the lease is still the holder's.

@@ -42,9 +42,7 @@ class PostgresDeliveryStore:
         self, holder: str, limit: int, lease_s: float, *, except_receivers: Sequence[str] = ()
     ) -> Sequence[Delivery]:
         """Lease due deliveries, an equal share for each receiver; see the port."""
-        rows = await self._database.fetch(
-            _SQL["due_receivers"], self._served_up_to, _RECEIVERS, except_receivers
-        )
+        rows = await self._database.fetch(_SQL["due_receivers"], self._served_up_to, _RECEIVERS, except_receivers)
         if self._served_up_to and not any(row["is_due"] for row in rows):
             rows = await self._database.fetch(_SQL["due_receivers"], "", _RECEIVERS, except_receivers)
         due = [row["receiver"] for row in rows if row["is_due"]][:limit]
@@ -87,7 +85,7 @@ class PostgresDeliveryStore:
             rows = await connection.fetch(_SQL["payloads"], batch_ids, [row["delivery_id"] for row in leased])
             found = await connection.fetch(_GET_BATCHES, list(set(batch_ids)))
         batches = {row["batch_id"]: batch_of(row) for row in found}
-        return tuple(_delivery_of(row, batches[row["batch_id"]]) for row in rows)
+        return tuple(_delivery_of(row, batches[row["of_batch"]]) for row in rows)
 
 
 def _state(result: DeliveryResult) -> str:
@@ -119,6 +117,21 @@ def _payload_of(row: Row, batch: Batch) -> Batch | Item:
         case "item":
             return item_of(row)
         case "running":
-            return replace(item_of(row), status=ItemStatus.RUNNING, started_at=row["delivery_created_at"])
+            # As it was then: whatever the outcome of this run is by now.
+            return replace(
+                item_of(row),
+                status=ItemStatus.RUNNING,
+                response=None,
+                response_headers=None,
+                error_code=None,
+                error_message=None,
+                prompt_tokens=None,
+                output_tokens=None,
+                served_connection=None,
+                served_model=None,
+                started_at=row["delivery_created_at"],
+                completed_at=None,
+                event_no=None,
+            )
         case kind:
             raise InvariantBroken(f"unknown kind of delivery: {kind}")

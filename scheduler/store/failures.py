@@ -42,6 +42,5 @@ def translated() -> Iterator[None]:
         # Not the error's own text: it may quote a body or a secret.
         constraint = getattr(error, "constraint_name", None)
         raise InvariantBroken(
-            f"postgres refused a statement: {type(error).__name__}"
-            + (f" ({constraint})" if constraint else "")
+            f"postgres refused a statement: {type(error).__name__}" + (f" ({constraint})" if constraint else "")
         ) from error

@@ -1,48 +1,21 @@
 -- name: item
 -- One item with the outcome of its current run.
 -- Params: $1 environment, $2 batch, $3 seq
-SELECT b.workspace_id, b.environment_id, b.created_at, i.batch_id, i.seq, i.custom_id, i.endpoint, i.request, i.metadata,
-    i.in_tokens, f.resource_id, coalesce(r.run, 1) AS run, o.event_no, o.status, o.started_at, o.completed_at,
-    o.prompt_tokens, o.output_tokens, o.retry_count, o.model AS served_model, o.error_code, o.error_message,
-    o.response_headers, o.response, coalesce(c.name, o.connection_id::text) AS served_connection
-FROM batches b
-JOIN items i ON i.batch_id = b.batch_id
-JOIN batch_flows f ON f.batch_id = i.batch_id AND f.no = i.resource_no
-LEFT JOIN item_runs r ON r.batch_id = i.batch_id AND r.seq = i.seq
-LEFT JOIN outcomes o ON o.batch_id = i.batch_id AND o.seq = i.seq AND o.run = coalesce(r.run, 1)
-LEFT JOIN connections c ON c.connection_id = o.connection_id
-WHERE b.environment_id = $1 AND b.batch_id = $2 AND i.batch_id = $2 AND i.seq = $3;
+SELECT r.* FROM item_record($2, $3, NULL) r WHERE r.environment_id = $1;
 
 -- name: item_page
 -- Items of a batch in order, with the outcomes of their current runs.
 -- Params: $1 batch, $2 after this seq, $3 how many
-SELECT b.workspace_id, b.environment_id, b.created_at, i.batch_id, i.seq, i.custom_id, i.endpoint, i.request, i.metadata,
-    i.in_tokens, f.resource_id, coalesce(r.run, 1) AS run, o.event_no, o.status, o.started_at, o.completed_at,
-    o.prompt_tokens, o.output_tokens, o.retry_count, o.model AS served_model, o.error_code, o.error_message,
-    o.response_headers, o.response, coalesce(c.name, o.connection_id::text) AS served_connection
-FROM (SELECT * FROM items WHERE batch_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) i
-JOIN batches b ON b.batch_id = i.batch_id
-JOIN batch_flows f ON f.batch_id = i.batch_id AND f.no = i.resource_no
-LEFT JOIN item_runs r ON r.batch_id = i.batch_id AND r.seq = i.seq
-LEFT JOIN outcomes o ON o.batch_id = i.batch_id AND o.seq = i.seq AND o.run = coalesce(r.run, 1)
-LEFT JOIN connections c ON c.connection_id = o.connection_id
-ORDER BY i.seq;
+SELECT r.*
+FROM (SELECT i.seq FROM items i WHERE i.batch_id = $1 AND i.seq > $2 ORDER BY i.seq LIMIT $3) page
+CROSS JOIN LATERAL item_record($1, page.seq, NULL) r
+ORDER BY page.seq;
 
 -- name: items
 -- Some items of a batch in order, with the outcomes of their current runs.
 -- Params: $1 batch, $2 seqs
-SELECT b.workspace_id, b.environment_id, b.created_at, i.batch_id, i.seq, i.custom_id, i.endpoint, i.request, i.metadata,
-    i.in_tokens, f.resource_id, coalesce(r.run, 1) AS run, o.event_no, o.status, o.started_at, o.completed_at,
-    o.prompt_tokens, o.output_tokens, o.retry_count, o.model AS served_model, o.error_code, o.error_message,
-    o.response_headers, o.response, coalesce(c.name, o.connection_id::text) AS served_connection
-FROM unnest($2::integer[]) AS wanted (seq)
-JOIN items i ON i.batch_id = $1 AND i.seq = wanted.seq
-JOIN batches b ON b.batch_id = i.batch_id
-JOIN batch_flows f ON f.batch_id = i.batch_id AND f.no = i.resource_no
-LEFT JOIN item_runs r ON r.batch_id = i.batch_id AND r.seq = i.seq
-LEFT JOIN outcomes o ON o.batch_id = i.batch_id AND o.seq = i.seq AND o.run = coalesce(r.run, 1)
-LEFT JOIN connections c ON c.connection_id = o.connection_id
-ORDER BY i.seq;
+SELECT r.* FROM unnest($2::integer[]) AS wanted (seq) CROSS JOIN LATERAL item_record($1, wanted.seq, NULL) r
+ORDER BY wanted.seq;
 
 -- name: load
 -- What a dispatcher needs of its claimed entries, with the shard's epoch; one row with nulls when none is known.
@@ -54,21 +27,21 @@ FROM shards s LEFT JOIN LATERAL (
         (SELECT true FROM outcomes o
          WHERE o.batch_id = w.batch_id AND o.seq = w.seq AND o.run = w.run) AS has_outcome
     FROM unnest($2::uuid[], $3::integer[], $4::integer[]) AS w (batch_id, seq, run)
-    JOIN batches b ON b.batch_id = w.batch_id
-    JOIN items i ON i.batch_id = w.batch_id AND i.seq = w.seq
-    JOIN batch_flows f ON f.batch_id = i.batch_id AND f.no = i.resource_no
-    OFFSET 0
+    CROSS JOIN LATERAL (SELECT * FROM batches b WHERE b.batch_id = w.batch_id LIMIT 1) b
+    CROSS JOIN LATERAL (SELECT * FROM items i WHERE i.batch_id = w.batch_id AND i.seq = w.seq LIMIT 1) i
+    CROSS JOIN LATERAL (
+        SELECT * FROM batch_flows f WHERE f.batch_id = w.batch_id AND f.no = i.resource_no LIMIT 1) f
 ) l ON true
 WHERE s.shard = $1;
 
 -- name: window
 -- Items of one flow within a range of seqs that have no outcome for their current run.
 -- Params: $1 batch, $2 number of the resource, $3 after this seq, $4 up to this seq, $5 how many
-SELECT i.seq, coalesce(r.run, 1) AS run, i.in_tokens, i.out_tokens
-FROM items i LEFT JOIN item_runs r ON r.batch_id = i.batch_id AND r.seq = i.seq
+SELECT i.seq, r.run, i.in_tokens, i.out_tokens
+FROM items i CROSS JOIN LATERAL (
+    SELECT coalesce((SELECT r.run FROM item_runs r WHERE r.batch_id = $1 AND r.seq = i.seq), 1) AS run OFFSET 0) r
 WHERE i.batch_id = $1 AND i.resource_no = $2 AND i.seq > $3 AND i.seq <= $4
-    AND (SELECT true FROM outcomes o
-         WHERE o.batch_id = i.batch_id AND o.seq = i.seq AND o.run = coalesce(r.run, 1)) IS NULL
+    AND (SELECT true FROM outcomes o WHERE o.batch_id = $1 AND o.seq = i.seq AND o.run = r.run) IS NULL
 ORDER BY i.seq LIMIT $5;
 
 -- name: flow_bounds
@@ -81,13 +54,11 @@ WHERE f.batch_id = $1 AND f.resource_id = $2;
 -- name: unfinished
 -- Items within a range of seqs that have no outcome for their current run.
 -- Params: $1 batch, $2 after this seq, $3 up to this seq, $4 how many
-SELECT i.seq, coalesce(r.run, 1) AS run, f.resource_id
-FROM items i
-JOIN batch_flows f ON f.batch_id = i.batch_id AND f.no = i.resource_no
-LEFT JOIN item_runs r ON r.batch_id = i.batch_id AND r.seq = i.seq
+SELECT i.seq, r.run, (SELECT f.resource_id FROM batch_flows f WHERE f.batch_id = $1 AND f.no = i.resource_no) AS resource_id
+FROM items i CROSS JOIN LATERAL (
+    SELECT coalesce((SELECT r.run FROM item_runs r WHERE r.batch_id = $1 AND r.seq = i.seq), 1) AS run OFFSET 0) r
 WHERE i.batch_id = $1 AND i.seq > $2 AND i.seq <= $3
-    AND (SELECT true FROM outcomes o
-         WHERE o.batch_id = i.batch_id AND o.seq = i.seq AND o.run = coalesce(r.run, 1)) IS NULL
+    AND (SELECT true FROM outcomes o WHERE o.batch_id = $1 AND o.seq = i.seq AND o.run = r.run) IS NULL
 ORDER BY i.seq LIMIT $4;
 
 -- name: stored

@@ -32,9 +32,7 @@ class PostgresItemStore:
 
     async def page(self, batch_id: UUID, *, after_seq: int, limit: int) -> Sequence[Item]:
         """Items with seq > after_seq in order."""
-        return [
-            item_of(row) for row in await self._database.fetch(_SQL["item_page"], batch_id, after_seq, limit)
-        ]
+        return [item_of(row) for row in await self._database.fetch(_SQL["item_page"], batch_id, after_seq, limit)]
 
     async def items(self, batch_id: UUID, seqs: Sequence[int]) -> Sequence[Item]:
         """Those items in order; unknown seqs are left out."""
@@ -69,9 +67,7 @@ class PostgresItemStore:
             },
         )
 
-    async def window(
-        self, batch_id: UUID, resource_id: UUID, *, after_seq: int, limit: int
-    ) -> tuple[int, list[Entry]]:
+    async def window(self, batch_id: UUID, resource_id: UUID, *, after_seq: int, limit: int) -> tuple[int, list[Entry]]:
         """The next entries of a flow and the cursor behind them; see the port. An unknown flow has none."""
         flow = await self._database.fetchrow(_SQL["flow_bounds"], batch_id, resource_id)
         if flow is None:
@@ -96,17 +92,13 @@ class PostgresItemStore:
         low = flow["first"] - 1
         while low < flow["last"]:
             high = low + _RANGE_SEQS
-            seq: int | None = await self._database.fetchval(
-                _SQL["window"], batch_id, flow["no"], low, high, 1
-            )
+            seq: int | None = await self._database.fetchval(_SQL["window"], batch_id, flow["no"], low, high, 1)
             if seq is not None:
                 return seq
             low = high
         return None
 
-    async def unfinished(
-        self, batch_id: UUID, *, after_seq: int, limit: int
-    ) -> Sequence[tuple[int, int, UUID]]:
+    async def unfinished(self, batch_id: UUID, *, after_seq: int, limit: int) -> Sequence[tuple[int, int, UUID]]:
         """(seq, current run, resource) of items without an outcome, in order. Looks range by range."""
         stored: int | None = await self._database.fetchval(_SQL["stored"], batch_id)
         low = after_seq

@@ -8,25 +8,19 @@ SELECT * FROM record_outcomes(
 
 -- name: events
 -- Events of a batch in order: its own with their snapshots, those of items as the outcomes left them.
+-- "event_no > 0" names the index outcomes_by_event.
 -- Params: $1 batch, $2 after this number, $3 how many
 WITH numbers AS (
     (SELECT e.event_no, NULL::integer AS seq, NULL::integer AS run FROM events e
      WHERE e.batch_id = $1 AND e.event_no > $2 ORDER BY e.event_no LIMIT $3)
     UNION ALL
     (SELECT o.event_no, o.seq, o.run FROM outcomes o
-     WHERE o.batch_id = $1 AND o.event_no > $2 ORDER BY o.event_no LIMIT $3)
+     WHERE o.batch_id = $1 AND o.event_no > $2 AND o.event_no > 0 ORDER BY o.event_no LIMIT $3)
     ORDER BY event_no LIMIT $3
 )
-SELECT n.event_no, e.action, e.snapshot,
-    b.workspace_id, b.environment_id, b.created_at, i.batch_id, i.seq, i.custom_id, i.endpoint, i.request, i.metadata,
-    i.in_tokens, f.resource_id, n.run, o.status, o.started_at, o.completed_at,
-    o.prompt_tokens, o.output_tokens, o.retry_count, o.model AS served_model, o.error_code, o.error_message,
-    o.response_headers, o.response, coalesce(c.name, o.connection_id::text) AS served_connection
+SELECT n.event_no AS number, e.action, e.snapshot, r.*
 FROM numbers n
-JOIN batches b ON b.batch_id = $1
-LEFT JOIN events e ON e.batch_id = $1 AND e.event_no = n.event_no AND n.seq IS NULL
-LEFT JOIN outcomes o ON o.batch_id = $1 AND o.seq = n.seq AND o.run = n.run
-LEFT JOIN items i ON i.batch_id = $1 AND i.seq = n.seq
-LEFT JOIN batch_flows f ON f.batch_id = $1 AND f.no = i.resource_no
-LEFT JOIN connections c ON c.connection_id = o.connection_id
+LEFT JOIN LATERAL (
+    SELECT * FROM events e WHERE e.batch_id = $1 AND e.event_no = n.event_no AND n.seq IS NULL LIMIT 1) e ON true
+LEFT JOIN LATERAL item_record($1, n.seq, n.run) r ON n.seq IS NOT NULL
 ORDER BY n.event_no;

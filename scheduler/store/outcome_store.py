@@ -60,9 +60,9 @@ class PostgresOutcomeStore:
         events: list[Event] = []
         for row in rows:
             if row["action"] is None:
-                events.append(ItemEvent(row["event_no"], item_of(row)))
+                events.append(ItemEvent(row["number"], item_of(row)))
             elif batch is not None:
-                events.append(BatchEvent(row["event_no"], row["action"], batch_as_of(batch, row["snapshot"])))
+                events.append(BatchEvent(row["number"], row["action"], batch_as_of(batch, row["snapshot"])))
         return events
 
     async def _record(self, outcomes: Sequence[ItemOutcome], wait: bool) -> Flushed:
@@ -98,9 +98,7 @@ class PostgresOutcomeStore:
     async def _bisect(self, outcomes: Sequence[ItemOutcome], wait: bool, refusal: _Refused) -> Flushed:
         if len(outcomes) == 1:
             if outcomes[0].error_code == NOT_STORABLE:
-                raise InvariantBroken(
-                    f"postgres refused an outcome without body: {refusal.kind}"
-                ) from refusal
+                raise InvariantBroken(f"postgres refused an outcome without body: {refusal.kind}") from refusal
             return await self._record([_not_storable(outcomes[0])], wait)
         middle = len(outcomes) // 2
         first = await self._record(outcomes[:middle], wait)

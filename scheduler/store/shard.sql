@@ -17,7 +17,7 @@ SELECT epoch, identity FROM shards WHERE shard = $1;
 UPDATE shards SET epoch = epoch + 1, identity = $3 WHERE shard = $1 AND epoch = $2 RETURNING epoch;
 
 -- name: unfinished_flows
--- Flows of live batches of a shard, by (batch, resource). Uses batches_open.
+-- Flows of live batches of a shard, by (batch, resource). Stated so that only batches_open can serve.
 -- Params: $1 shard, $2 after this batch, $3 and this resource of it, $4 how many
 SELECT f.* FROM batches b
 CROSS JOIN LATERAL (
@@ -25,16 +25,16 @@ CROSS JOIN LATERAL (
     WHERE f.batch_id = b.batch_id AND (f.batch_id > $2 OR f.resource_id > $3)
     ORDER BY f.resource_id
 ) f
-WHERE b.shard = $1 AND b.status IN ('PENDING', 'RUNNING') AND b.batch_id >= $2
-ORDER BY b.batch_id, f.resource_id LIMIT $4;
+WHERE b.status IN ('PENDING', 'RUNNING') AND (b.shard, b.batch_id) >= ($1, $2) AND b.shard < $1 + 1
+ORDER BY b.shard, b.batch_id, f.resource_id LIMIT $4;
 
 -- name: cancelled_unfinished
--- Cancelled batches that have not ended, oldest first. Uses batches_cancelling.
+-- Cancelled batches that have not ended, longest waiting first. Uses batches_cancelling.
 -- Params: $1 how many
 SELECT b.*, k.name AS api_key_name
 FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
 WHERE b.status = 'CANCELLED' AND b.completed_at IS NULL
-ORDER BY b.batch_id LIMIT $1;
+ORDER BY b.updated_at LIMIT $1;
 
 -- name: raise_generation
 -- Compare-and-set; no row when another was faster.

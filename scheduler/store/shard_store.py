@@ -60,7 +60,7 @@ class PostgresShardStore:
         return [flow_of(row) for row in rows]
 
     async def cancelled_unfinished(self, limit: int) -> Sequence[Batch]:
-        """Cancelled batches that have not ended, oldest first."""
+        """Cancelled batches that have not ended; those touched longest ago come first."""
         return [batch_of(row) for row in await self._database.fetch(_SQL["cancelled_unfinished"], limit)]
 
     async def batches(self, batch_ids: Sequence[UUID]) -> Sequence[Batch]:
@@ -69,9 +69,7 @@ class PostgresShardStore:
 
     async def raise_generation(self, batch_id: UUID, resource_id: UUID, seen: int) -> int | None:
         """Generation seen + 1 by compare-and-set; None when another was faster."""
-        raised: int | None = await self._database.fetchval(
-            _SQL["raise_generation"], batch_id, resource_id, seen
-        )
+        raised: int | None = await self._database.fetchval(_SQL["raise_generation"], batch_id, resource_id, seen)
         return raised
 
     def exclusive(self, name: str) -> AbstractAsyncContextManager[bool]:

@@ -21,6 +21,5 @@ def load_statements(file: str) -> Mapping[str, str]:
     if len(set(names)) != len(names):
         raise ValueError(f"{file}.sql uses a name twice")
     return {
-        name: f"-- name: {name}{body.rstrip().removesuffix(';')}"
-        for name, body in zip(names, parts[1::2], strict=True)
+        name: f"-- name: {name}{body.rstrip().removesuffix(';')}" for name, body in zip(names, parts[1::2], strict=True)
     }

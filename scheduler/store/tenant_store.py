@@ -75,9 +75,7 @@ class TenantStore:
                         _SQL["create_environment"], workspace_id, environment_id, name, shard
                     )
                 else:
-                    row = await connection.fetchrow(
-                        _SQL["update_environment"], workspace_id, environment_id, name
-                    )
+                    row = await connection.fetchrow(_SQL["update_environment"], workspace_id, environment_id, name)
         if row is None:
             raise NotFound("The environment does not exist.", code="ENVIRONMENT_NOT_FOUND")
         return environment_of(row)

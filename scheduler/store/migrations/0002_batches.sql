@@ -1,4 +1,8 @@
 -- Batches and what hangs on them. The big tables are partitioned by batch id: a UUIDv7, hence by time.
+--
+-- Plans are made once per session, maybe while the tables are empty and every way looks equally good. So a hot query
+-- must leave only one way: some indexes have predicates that only the query they serve repeats, and lookups of many
+-- rows are laterals with LIMIT 1, which take the whole key to the index (joins may leave half of it to a filter).
 
 CREATE TABLE batches (
     batch_id                uuid        PRIMARY KEY,
@@ -52,7 +56,7 @@ CREATE INDEX batches_by_status ON batches (environment_id, status, batch_id);
 -- Serves reconciler and repair: what must be known to the engine.
 CREATE INDEX batches_open ON batches (shard, batch_id) WHERE status IN ('PENDING', 'RUNNING');
 -- Serves the canceller: items still to be cancelled.
-CREATE INDEX batches_cancelling ON batches (batch_id) WHERE status = 'CANCELLED' AND completed_at IS NULL;
+CREATE INDEX batches_cancelling ON batches (updated_at) WHERE status = 'CANCELLED' AND completed_at IS NULL;
 
 CREATE TABLE batch_flows (
     batch_id       uuid     NOT NULL REFERENCES batches ON DELETE CASCADE,
@@ -65,10 +69,10 @@ CREATE TABLE batch_flows (
     items          integer  NOT NULL,
     first          integer  NOT NULL,                        -- lowest and highest seq
     last           integer  NOT NULL,
-    PRIMARY KEY (batch_id, resource_id)
+    PRIMARY KEY (batch_id, no)
 );
--- Serves the deletion of a resource: is it still used?
-CREATE INDEX batch_flows_by_resource ON batch_flows (resource_id, batch_id);
+-- Serves the lookup of one flow, and the deletion of a resource: is it still used?
+CREATE UNIQUE INDEX batch_flows_by_resource ON batch_flows (resource_id, batch_id);
 
 -- Immutable. Bodies are the bytes that were given.
 CREATE TABLE items (
@@ -113,8 +117,9 @@ CREATE TABLE outcomes (
     PRIMARY KEY (batch_id, seq, run),
     CONSTRAINT outcomes_status_is_final CHECK (status IN ('COMPLETED', 'FAILED', 'CANCELLED'))
 ) PARTITION BY RANGE (batch_id);
--- Serves the events; unique, so that no number can be given twice.
-CREATE UNIQUE INDEX outcomes_by_event ON outcomes (batch_id, event_no);
+-- Serves the events; unique, so that no number can be given twice. Its predicate, always true, keeps it away from
+-- probes of the primary key.
+CREATE UNIQUE INDEX outcomes_by_event ON outcomes (batch_id, event_no) WHERE event_no > 0;
 
 -- Events of batches; those of items are the outcomes.
 CREATE TABLE events (
@@ -154,14 +159,39 @@ CREATE TABLE deliveries (
         'delivered',  -- acknowledged
         'dead'        -- refused, or given up
     )),
-    CONSTRAINT deliveries_wait_for_a_time CHECK ((state = 'waiting') = (due_at IS NOT NULL))
+    CONSTRAINT deliveries_wait_for_a_time CHECK ((state = 'waiting') = (due_at IS NOT NULL)),
+    CONSTRAINT deliveries_wait_until_finished CHECK ((state = 'waiting') = (finished_at IS NULL))
 ) PARTITION BY RANGE (batch_id);
 -- Serves the claim: the oldest due of one receiver.
-CREATE INDEX deliveries_by_receiver ON deliveries (receiver, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_by_receiver ON deliveries (receiver, due_at) WHERE state = 'waiting';
 -- Serves the sender's timer: when is the next one due?
-CREATE INDEX deliveries_by_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_by_due ON deliveries (due_at) WHERE finished_at IS NULL;
 -- Serves the record of a try, which knows the delivery only.
 CREATE INDEX deliveries_leased ON deliveries (delivery_id) WHERE holder IS NOT NULL;
+
+-- One item with the outcome of a run, null for the current run: what readers see. No row for an unknown item.
+CREATE FUNCTION item_record(p_batch uuid, p_seq integer, p_run integer) RETURNS TABLE (
+    workspace_id uuid, environment_id uuid, created_at timestamptz, batch_id uuid, seq integer, run integer,
+    custom_id bytea, resource_id uuid, endpoint smallint, request bytea, metadata bytea, in_tokens integer,
+    event_no bigint, status text, started_at timestamptz, completed_at timestamptz, prompt_tokens integer,
+    output_tokens integer, retry_count integer, served_connection text, served_model text, error_code text,
+    error_message text, response_headers json, response bytea
+) LANGUAGE sql STABLE AS $$
+    SELECT b.workspace_id, b.environment_id, b.created_at, i.batch_id, i.seq, r.run,
+        i.custom_id, f.resource_id, i.endpoint, i.request, i.metadata, i.in_tokens,
+        o.event_no, o.status, o.started_at, o.completed_at, o.prompt_tokens,
+        o.output_tokens, o.retry_count, coalesce(c.name, o.connection_id::text), o.model, o.error_code,
+        o.error_message, o.response_headers, o.response
+    FROM (SELECT * FROM items i WHERE i.batch_id = p_batch AND i.seq = p_seq LIMIT 1) i
+    CROSS JOIN (SELECT * FROM batches b WHERE b.batch_id = p_batch LIMIT 1) b
+    CROSS JOIN LATERAL (SELECT * FROM batch_flows f WHERE f.batch_id = p_batch AND f.no = i.resource_no LIMIT 1) f
+    CROSS JOIN (SELECT coalesce(
+        p_run, (SELECT r.run FROM item_runs r WHERE r.batch_id = p_batch AND r.seq = p_seq), 1) AS run) r
+    LEFT JOIN LATERAL (
+        SELECT * FROM outcomes o WHERE o.batch_id = p_batch AND o.seq = p_seq AND o.run = r.run LIMIT 1) o ON true
+    LEFT JOIN LATERAL (SELECT c.name FROM connections c WHERE c.connection_id = o.connection_id LIMIT 1) c ON true
+    LIMIT 1
+$$;
 
 -- The lowest UUIDv7 of a time.
 CREATE FUNCTION lowest_uuid7(at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$

@@ -100,7 +100,7 @@ BEGIN
             output_tokens, retry_count, connection_id, model, started_at, completed_at, valid_until, ord)
     ), judged AS MATERIALIZED (
         -- Scalar subqueries, each one probe of a primary key whatever the statistics say.
-        SELECT g.ord, g.batch_id, g.seq, g.run, h.last_event, CASE
+        SELECT g.*, h.last_event, CASE
             WHEN h.batch_id IS NULL AND (SELECT true FROM batches b WHERE b.batch_id = g.batch_id) THEN 'deferred'
             WHEN h.batch_id IS NULL THEN 'stale'
             WHEN (SELECT true FROM outcomes o
@@ -112,20 +112,22 @@ BEGIN
             ELSE 'new'
         END AS verdict
         FROM given g LEFT JOIN held h ON h.batch_id = g.batch_id
-    ), firsts AS (
-        SELECT DISTINCT ON (j.batch_id, j.seq) j.ord, j.batch_id, j.last_event
-        FROM judged j WHERE j.verdict = 'new' ORDER BY j.batch_id, j.seq, j.ord
+    ), chosen AS (
+        -- Given twice: the first one counts. (One item has one current run, so no need to look at the run.)
+        SELECT j.*, j.verdict = 'new' AND 1 = row_number() OVER (
+            PARTITION BY j.batch_id, j.seq, j.verdict = 'new' ORDER BY j.ord) AS is_new
+        FROM judged j
     ), numbered AS MATERIALIZED (
-        SELECT f.ord, f.last_event + row_number() OVER (PARTITION BY f.batch_id ORDER BY f.ord) AS event_no
-        FROM firsts f
+        SELECT c.*, c.last_event + row_number() OVER (PARTITION BY c.batch_id, c.is_new ORDER BY c.ord) AS event_no
+        FROM chosen c
     ), written AS (
         INSERT INTO outcomes (
             batch_id, seq, run, event_no, started_at, completed_at, prompt_tokens, output_tokens, retry_count,
             connection_id, status, model, error_code, error_message, response_headers, response)
-        SELECT g.batch_id, g.seq, g.run, n.event_no, g.started_at, g.completed_at, g.prompt_tokens, g.output_tokens,
-            g.retry_count, g.connection_id, g.status, g.model, g.error_code, g.error_message,
-            g.response_headers::json, g.response
-        FROM numbered n JOIN given g ON g.ord = n.ord ORDER BY n.ord
+        SELECT n.batch_id, n.seq, n.run, n.event_no, n.started_at, n.completed_at, n.prompt_tokens, n.output_tokens,
+            n.retry_count, n.connection_id, n.status, n.model, n.error_code, n.error_message,
+            n.response_headers::json, n.response
+        FROM numbered n WHERE n.is_new ORDER BY n.ord
         ON CONFLICT (batch_id, seq, run) DO NOTHING
         RETURNING batch_id, seq, run, event_no, status, prompt_tokens, output_tokens
     ), counted AS (
@@ -151,12 +153,12 @@ BEGIN
     )
     SELECT
         (SELECT array_agg(CASE
-            WHEN j.verdict <> 'new' THEN j.verdict
-            WHEN n.ord IS NULL THEN 'duplicate'
-            ELSE 'recorded'
-        END ORDER BY j.ord) FROM judged j LEFT JOIN numbered n ON n.ord = j.ord),
+            WHEN n.is_new THEN 'recorded'
+            WHEN n.verdict = 'new' THEN 'duplicate'
+            ELSE n.verdict
+        END ORDER BY n.ord) FROM numbered n),
         (SELECT array_agg(m.batch_id) FROM moved m WHERE m.is_full),
-        (SELECT count(*) FROM posted), (SELECT count(*) FROM numbered), (SELECT count(*) FROM written)
+        (SELECT count(*) FROM posted), (SELECT count(*) FROM numbered n WHERE n.is_new), (SELECT count(*) FROM written)
     INTO verdicts, full_ones, delivered, new_rows, wrote_rows;
 
     IF new_rows <> wrote_rows THEN

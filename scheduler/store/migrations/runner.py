@@ -89,8 +89,7 @@ async def _migrate(connection: asyncpg.Connection, shards: int) -> list[str]:
                 migration.name,
             )
     await connection.execute(
-        "INSERT INTO shards (shard) SELECT generate_series(0, $1::integer - 1) "
-        "WHERE NOT EXISTS (SELECT FROM shards)",
+        "INSERT INTO shards (shard) SELECT generate_series(0, $1::integer - 1) WHERE NOT EXISTS (SELECT FROM shards)",
         shards,
     )
     await connection.execute("SELECT ensure_partitions(now(), $1)", WEEKS_AHEAD)
