@@ -5,7 +5,7 @@ Updated per flush or claim rather than per item where that loses nothing: a work
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 _WAIT_MS = (1, 2, 5, 10, 20, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
 _RUN_MS = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000)
@@ -39,3 +39,15 @@ CANCELLED_ITEMS = Counter("brim_cancelled_items_total", "Items that the cancelle
 DELIVERIES = Counter(
     "brim_deliveries_total", "Callbacks tried, by what became of them: delivered, again, dead.", ["became"]
 )
+
+
+def snapshot() -> dict[str, float]:
+    """The counters and gauges of this process by name (labels in brackets): what a worker's beat carries,
+    so that one process can show the figures of all. Histograms are left out."""
+    return {
+        sample.name + (f"[{','.join(sample.labels.values())}]" if sample.labels else ""): sample.value
+        for metric in REGISTRY.collect()
+        if metric.name.startswith("brim_") and metric.type in ("counter", "gauge")
+        for sample in metric.samples
+        if not sample.name.endswith("_created")
+    }

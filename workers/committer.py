@@ -100,12 +100,14 @@ class Committer:
         self._bytes = 0
         self._first = asyncio.Event()
         self._many = asyncio.Event()
-        self._flushing = False
         self._failures = 0
+        self._drained = asyncio.Event()
+        self._drained.set()
 
     def put(self, finished: Finished) -> None:
         """Record this outcome soon. Frees its slot: the attempt is over."""
         self._holdings.free_slot(finished.held)
+        self._drained.clear()
         self._waiting.append(finished)
         self._bytes += finished.size
         self._first.set()
@@ -120,10 +122,9 @@ class Committer:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._patient)
 
-    @property
-    def idle(self) -> bool:
-        """Nothing waits and nothing is being flushed."""
-        return not self._waiting and not self._patient and not self._flushing
+    async def drained(self) -> None:
+        """Wait until nothing waits and nothing is being flushed."""
+        await self._drained.wait()
 
     def stop_waiting(self) -> None:
         """Let run_once return although nothing came (the process ends)."""
@@ -146,12 +147,12 @@ class Committer:
             self._first.set()
         if not taken:
             return Committed()
-        self._flushing = True
         try:
             return await self._commit(taken, wait_for_locks=patient)
         finally:
-            self._flushing = False
             metrics.UNFLUSHED.set(len(self))
+            if not len(self):
+                self._drained.set()
 
     async def _gather(self) -> None:
         if len(self._waiting) >= GATHERED or self._patient:

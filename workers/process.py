@@ -1,0 +1,32 @@
+"""The worker process: one event loop, ended by SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+import uvloop
+
+from scheduler.bootstrap import open_core
+from scheduler.logs import configure_logs
+from scheduler.settings import Settings
+from workers.worker import Worker
+
+
+def run(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT, drain, and answer the exit code: 0 after a clean end."""
+    configure_logs(settings, "worker")
+    return uvloop.run(_main(settings))
+
+
+async def _main(settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_core(settings) as core:
+        worker = Worker(settings, core.store, core.engine, core.engine.bell, core.recovery, core.vault)
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker.run(stop)
+    return 0

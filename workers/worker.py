@@ -1,0 +1,258 @@
+"""A worker: all duties of one process, put together, started, drained."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from scheduler import metrics
+from scheduler.domain.errors import Unavailable
+from scheduler.ports.engine import Engine
+from scheduler.ports.store import Store
+from scheduler.providers.openai_compatible import OpenAICompatible
+from scheduler.providers.wire import open_session
+from scheduler.services.catalog import Catalog, Unsealer
+from scheduler.services.recovery import Recovery
+from scheduler.services.refill import Refill
+from scheduler.settings import Settings
+from workers import beat, pruner, shards
+from workers.attempts import Attempts
+from workers.callbacks import open_callback_session
+from workers.canceller import Canceller
+from workers.circuit import Circuit
+from workers.clocks import DatabaseClock, WallClock
+from workers.committer import Committer
+from workers.dispatcher import Dispatcher
+from workers.duty import every
+from workers.holdings import Holdings
+from workers.loading import Loading
+from workers.reclaimer import Reclaimer
+from workers.reconciler import Reconciler
+from workers.refiller import Refiller
+from workers.renewer import Renewer
+from workers.returns import Returns
+from workers.sender import Sender
+from workers.wakes import Bell, Wakes
+
+CANCEL_S = 0.5
+"""Between two looks for cancelled batches: what a caller waits for `batch-cancelled` beside its running
+items."""
+REFILLERS = 4
+COMMIT_GRACE_S = 4.0
+"""After the drain: for outcomes, settlements and callbacks on their way."""
+
+_log = structlog.get_logger(__name__)
+
+
+def new_holder() -> str:
+    """A name for this process that no other has or had: leases and signs of life carry it."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Duties:
+    """All parts of one worker, by name."""
+
+    live: shards.LiveShards
+    holdings: Holdings
+    returns: Returns
+    renewer: Renewer
+    committer: Committer
+    wakes: Wakes
+    refiller: Refiller
+    dispatcher: Dispatcher
+    attempts: Attempts
+    sender: Sender
+    reclaimer: Reclaimer
+    canceller: Canceller
+    reconciler: Reconciler
+    pruner: pruner.Pruner
+    beat: beat.Beat
+
+
+class Worker:
+    """Runs until `stop` is set, then drains: no new claims, calls in flight get settings.drain_s to end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        bell: Bell,
+        recovery: Recovery,
+        vault: Unsealer,
+        holder: str | None = None,
+    ) -> None:
+        self.holder = holder or new_holder()
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._bell = bell
+        self._recovery = recovery
+        self._vault = vault
+        self._started_at = _utc_now()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set and everything in flight is recorded or given back."""
+        async with AsyncExitStack() as stack:
+            calls = await stack.enter_async_context(open_session())
+            callbacks = await stack.enter_async_context(open_callback_session(self._settings.callback_allow_hosts))
+            duties = self._assemble(OpenAICompatible(calls), callbacks)
+            await self._run(duties, stop)
+
+    def _assemble(self, adapter: OpenAICompatible, callbacks: Any) -> _Duties:
+        settings, store, engine, clock = self._settings, self._store, self._engine, time.monotonic
+        wall, database_clock = WallClock(time.time(), clock()), DatabaseClock()
+        live = shards.LiveShards(store.shards, self._recovery)
+        catalog = Catalog(store.setup, self._vault, clock)
+        holdings = Holdings(settings.worker_concurrency)
+        returns = Returns(engine, holdings, self._recovery, clock)
+        renewer = Renewer(engine, holdings, self._recovery, self.holder, settings.lease_ms, clock)
+        sender = Sender(
+            store.deliveries,
+            callbacks,
+            self.holder,
+            settings.callback_allow_hosts,
+            settings.delivery_concurrency,
+            settings.delivery_host_concurrency,
+            _utc_now,
+        )
+        committer = Committer(store.outcomes, holdings, returns, renewer, database_clock, clock, wall, sender.wake)
+        wakes = Wakes(self._bell, live, settings.safety_poll_s, clock)
+        refiller = Refiller(Refill(store, engine), self._recovery)
+        dispatcher: Dispatcher
+
+        def was_late() -> None:
+            dispatcher.was_late()
+
+        attempts = Attempts(engine, adapter, holdings, committer, returns, Circuit(), clock, was_late)
+        loading = Loading(
+            store,
+            catalog,
+            holdings,
+            committer,
+            returns,
+            attempts,
+            database_clock,
+            clock,
+            wall,
+            allow_noop=settings.allow_noop,
+        )
+        dispatcher = Dispatcher(
+            settings,
+            engine,
+            self._bell,
+            catalog,
+            self._recovery,
+            holdings,
+            committer,
+            loading,
+            wakes,
+            self.holder,
+            clock,
+            refiller.order,
+        )
+        return _Duties(
+            live=live,
+            holdings=holdings,
+            returns=returns,
+            renewer=renewer,
+            committer=committer,
+            wakes=wakes,
+            refiller=refiller,
+            dispatcher=dispatcher,
+            attempts=attempts,
+            sender=sender,
+            reclaimer=Reclaimer(
+                engine, self._recovery, holdings, committer, live, self.holder, settings.lease_ms, clock
+            ),
+            canceller=Canceller(store, engine, self._recovery, _utc_now, sender.wake),
+            reconciler=Reconciler(store, engine, self._recovery, live, _utc_now),
+            pruner=pruner.Pruner(store.shards),
+            beat=beat.Beat(store.shards, self.holder, lambda: self._info(holdings, committer)),
+        )
+
+    async def _run(self, d: _Duties, stop: asyncio.Event) -> None:
+        settings = self._settings
+        late = asyncio.Event()  # for duties that serve what is in flight: they outlive `stop`
+        claiming = [
+            asyncio.create_task(every(0, lambda: d.dispatcher.run_once(stop), stop, name="dispatcher")),
+            asyncio.create_task(d.wakes.listen(d.holdings.room, stop)),
+        ]
+        slow = [
+            asyncio.create_task(every(shards.INTERVAL_S, d.live.run_once, stop, name="shards")),
+            asyncio.create_task(every(CANCEL_S, d.canceller.run_once, stop, name="canceller")),
+            asyncio.create_task(every(settings.reconcile_s, d.reconciler.run_once, stop, name="reconciler")),
+            asyncio.create_task(every(pruner.INTERVAL_S, d.pruner.run_once, stop, name="pruner")),
+            asyncio.create_task(every(d.reclaimer.interval_s, d.reclaimer.run_once, stop, name="reclaimer")),
+            asyncio.create_task(every(0, d.sender.run_once, stop, name="sender")),
+            *(asyncio.create_task(every(0, d.refiller.run_once, stop, name="refiller")) for _ in range(REFILLERS)),
+        ]
+        serving = [
+            asyncio.create_task(every(0, d.committer.run_once, late, name="committer")),
+            asyncio.create_task(every(settings.renew_every_ms / 1000, d.renewer.run_once, late, name="renewer")),
+            asyncio.create_task(every(0, d.sender.record_once, late, name="delivery-records")),
+            asyncio.create_task(every(beat.INTERVAL_S, d.beat.run_once, late, name="beat")),
+        ]
+        _log.info("worker.started", holder=self.holder, concurrency=settings.worker_concurrency)
+        await stop.wait()
+        _log.info("worker.draining", in_flight=d.holdings.in_flight)
+        d.wakes.interrupt()
+        d.sender.stop_waiting()
+        for _ in range(REFILLERS):
+            d.refiller.stop_waiting()
+        await _end(claiming, settings.drain_s / 2)
+        await d.dispatcher.served()
+        given_back = await d.attempts.finish(settings.drain_s)
+        await self._flush_out(d)
+        late.set()
+        d.committer.stop_waiting()
+        d.sender.stop_waiting()
+        await _end([*slow, *serving], 2.0)
+        _log.info("worker.stopped", given_back=given_back, leases_left=len(d.holdings))
+
+    async def _flush_out(self, d: _Duties) -> None:
+        """Everything that is decided is recorded and told, as far as the stores answer in time."""
+        try:
+            async with asyncio.timeout(COMMIT_GRACE_S):
+                await d.committer.drained()
+                await d.returns.empty()
+                await d.sender.finish(COMMIT_GRACE_S / 2)
+        except (TimeoutError, Unavailable):
+            _log.warning("worker.drain_cut_short", outcomes=len(d.committer), leases=len(d.holdings))
+
+    def _info(self, holdings: Holdings, committer: Committer) -> Mapping[str, Any]:
+        holdings.observe()
+        return {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "startedAt": self._started_at.isoformat(),
+            "concurrency": self._settings.worker_concurrency,
+            "inFlight": holdings.in_flight,
+            "leases": len(holdings),
+            "unflushed": len(committer),
+            "metrics": metrics.snapshot(),
+        }
+
+
+async def _end(tasks: list[asyncio.Task[None]], grace_s: float) -> None:
+    """Let loops end by themselves; cancel those that do not."""
+    _, pending = await asyncio.wait(tasks, timeout=grace_s)
+    for task in pending:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending, timeout=1.0)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
