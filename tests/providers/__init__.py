@@ -1,0 +1,1 @@
+"""Adapters: classification, waits, bodies, and the wire."""
