@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncpg
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from scheduler.store.failures import is_passing
 
 CONNECT_PATIENCE_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 30.0
 
 SESSION = {
     "application_name": "brim",
@@ -16,6 +17,10 @@ SESSION = {
     # Nobody may hold a batch row while it thinks.
     "idle_in_transaction_session_timeout": "2s",
     "jit": "off",
+    # A host that vanished must not keep its locks for the two hours of TCP's default.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
     # Every query of ours is a walk along an index with few rows at each step. A plan made while the tables were
     # empty must be the right one when they hold millions, so the planner gets no other choice.
     "plan_cache_mode": "force_generic_plan",
@@ -30,11 +35,13 @@ def patiently() -> AsyncRetrying:
     return AsyncRetrying(
         retry=retry_if_exception(is_passing),
         stop=stop_after_delay(CONNECT_PATIENCE_S),
-        wait=wait_exponential_jitter(initial=0.05, max=2.0, jitter=0.1),
+        wait=wait_random_exponential(multiplier=0.1, max=2.0),
         reraise=True,
     )
 
 
-async def connect(dsn: str) -> asyncpg.Connection:
+async def connect(dsn: str, *, command_timeout_s: float | None = None) -> asyncpg.Connection:
     """A connection of its own, outside the pool. Raises asyncpg's errors as they are."""
-    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=SESSION)
+    return await asyncpg.connect(
+        dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=command_timeout_s, server_settings=SESSION
+    )

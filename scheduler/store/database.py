@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from scheduler.store.connecting import CONNECT_TIMEOUT_S, SESSION, patiently
+from scheduler.store.connecting import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, SESSION, patiently
 from scheduler.store.failures import translated
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     PooledConnection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
 
 _ACQUIRE_TIMEOUT_S = 5.0
-_COMMAND_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 5.0
 
 
@@ -88,7 +87,7 @@ async def _open_pool(dsn: str, min_size: int, max_size: int) -> asyncpg.Pool[asy
         min_size=min_size,
         max_size=max_size,
         timeout=CONNECT_TIMEOUT_S,
-        command_timeout=_COMMAND_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
         server_settings=SESSION,
         # Nothing we do leaves a trace in a session; the default costs a round trip after every use.
         reset=_nothing_to_reset,

@@ -42,13 +42,7 @@ class PostgresDeliveryStore:
         self, holder: str, limit: int, lease_s: float, *, except_receivers: Sequence[str] = ()
     ) -> Sequence[Delivery]:
         """Lease due deliveries, an equal share for each receiver; see the port."""
-        rows = await self._database.fetch(_SQL["due_receivers"], self._served_up_to, _RECEIVERS, except_receivers)
-        if self._served_up_to and not any(row["is_due"] for row in rows):
-            rows = await self._database.fetch(_SQL["due_receivers"], "", _RECEIVERS, except_receivers)
-        due = [row["receiver"] for row in rows if row["is_due"]][:limit]
-        # The next claim begins behind those that are served now, and at the first name after the last.
-        exhausted = len(due) < limit and len(rows) < _RECEIVERS
-        self._served_up_to = "" if exhausted or not rows else due[-1] if due else rows[-1]["receiver"]
+        due = await self._due_receivers(limit, except_receivers)
         if not due:
             return ()
         leased = await self._database.fetch(
@@ -78,6 +72,24 @@ class PostgresDeliveryStore:
         rows = await self._database.fetch(_SQL["list_deliveries"], batch_id, after or _FIRST_ID, limit + 1)
         data = tuple(dict(row) for row in rows[:limit])
         return Page(data, str(data[-1]["delivery_id"]) if len(rows) > limit else None)
+
+    async def _due_receivers(self, limit: int, left_out: Sequence[str]) -> Sequence[str]:
+        """Up to `limit` receivers that have something due, going round all of them from call to call."""
+        after, first_round = self._served_up_to, True
+        while True:
+            rows = await self._database.fetch(_SQL["due_receivers"], after, _RECEIVERS, left_out)
+            due = [row["receiver"] for row in rows if row["is_due"]][:limit]
+            more = len(rows) == _RECEIVERS
+            if due:
+                self._served_up_to = due[-1] if len(due) == limit else rows[-1]["receiver"] if more else ""
+                return due
+            if more:
+                after = rows[-1]["receiver"]
+            elif first_round and self._served_up_to:
+                after, first_round = "", False
+            else:
+                self._served_up_to = ""
+                return ()
 
     async def _payloads(self, leased: Sequence[Row]) -> Sequence[Delivery]:
         batch_ids = [row["batch_id"] for row in leased]

@@ -8,14 +8,17 @@ SELECT * FROM workspaces ORDER BY name;
 SELECT * FROM workspaces WHERE workspace_id = $1;
 
 -- name: create_workspace
+-- A new workspace.
 -- Params: $1 workspace, $2 name
 INSERT INTO workspaces (workspace_id, name) VALUES ($1, $2) RETURNING *;
 
 -- name: update_workspace
+-- Change a workspace; no row when there is none.
 -- Params: $1 workspace, $2 name
 UPDATE workspaces SET name = $2, updated_at = now() WHERE workspace_id = $1 RETURNING *;
 
 -- name: delete_workspace
+-- Delete a workspace.
 -- Params: $1 workspace
 DELETE FROM workspaces WHERE workspace_id = $1;
 
@@ -30,18 +33,22 @@ SELECT 'environment' AS kind, name FROM environments WHERE workspace_id = $1 ORD
 SELECT * FROM environments WHERE $1::uuid IS NULL OR workspace_id = $1 ORDER BY name, environment_id;
 
 -- name: environment
+-- One environment.
 -- Params: $1 environment
 SELECT * FROM environments WHERE environment_id = $1;
 
 -- name: create_environment
+-- A new environment.
 -- Params: $1 workspace, $2 environment, $3 name, $4 shard
 INSERT INTO environments (workspace_id, environment_id, name, shard) VALUES ($1, $2, $3, $4) RETURNING *;
 
 -- name: update_environment
+-- Change an environment; no row when there is none.
 -- Params: $1 workspace, $2 environment, $3 name
 UPDATE environments SET name = $3, updated_at = now() WHERE environment_id = $2 AND workspace_id = $1 RETURNING *;
 
 -- name: delete_environment
+-- Delete an environment.
 -- Params: $1 environment
 DELETE FROM environments WHERE environment_id = $1;
 
@@ -59,10 +66,12 @@ UNION ALL (SELECT 'batch', batch_id::text FROM batches WHERE environment_id = $1
 SELECT * FROM connections WHERE $1::uuid IS NULL OR environment_id = $1 ORDER BY name, connection_id;
 
 -- name: connection
+-- One connection.
 -- Params: $1 environment, $2 connection
 SELECT * FROM connections WHERE environment_id = $1 AND connection_id = $2;
 
 -- name: create_connection
+-- A new connection.
 -- Params: $1 workspace, $2 environment, $3 connection, $4 name, $5 description, $6 provider, $7 profile, $8 config,
 -- $9 encrypted config, $10 allowed models, $11 capacity, $12 max in flight
 INSERT INTO connections (
@@ -71,6 +80,7 @@ INSERT INTO connections (
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
 -- name: update_connection
+-- Change a connection; no row when there is none.
 -- Params: as create_connection
 UPDATE connections SET
     name = $4, description = $5, provider = $6, profile = $7, config = $8, secret_config = $9, allowed_models = $10,
@@ -78,6 +88,7 @@ UPDATE connections SET
 WHERE workspace_id = $1 AND environment_id = $2 AND connection_id = $3 RETURNING *;
 
 -- name: delete_connection
+-- Delete a connection.
 -- Params: $1 environment, $2 connection
 DELETE FROM connections WHERE environment_id = $1 AND connection_id = $2;
 
@@ -109,6 +120,7 @@ FROM resources r CROSS JOIN LATERAL (
 WHERE r.environment_id = $1 AND r.resource_id = $2;
 
 -- name: create_resource
+-- A new resource.
 -- Params: $1 workspace, $2 environment, $3 resource, $4 name, $5 description, $6 spill, $7 capacity,
 -- $8 enforce capacity, $9 max in flight, $10 time-out in ms, $11 max retries, $12 priority, $13 default arguments
 INSERT INTO resources (
@@ -117,6 +129,7 @@ INSERT INTO resources (
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING resource_id;
 
 -- name: update_resource
+-- Change a resource; no row when there is none.
 -- Params: as create_resource
 UPDATE resources SET
     name = $4, description = $5, spill = $6, capacity = $7, enforce_capacity = $8, max_in_flight = $9,
@@ -124,10 +137,12 @@ UPDATE resources SET
 WHERE workspace_id = $1 AND environment_id = $2 AND resource_id = $3 RETURNING resource_id;
 
 -- name: clear_targets
+-- Drop a resource's targets before the new ones are written.
 -- Params: $1 resource
 DELETE FROM resource_targets WHERE resource_id = $1;
 
 -- name: add_targets
+-- A resource's targets.
 -- Params: $1 environment, $2 resource, $3 connections, $4 models, both in order
 INSERT INTO resource_targets (environment_id, resource_id, no, connection_id, model)
 SELECT $1, $2, t.ord - 1, t.connection_id, t.model
@@ -147,6 +162,7 @@ UNION ALL
  WHERE f.resource_id = $2 AND b.completed_at IS NULL ORDER BY b.batch_id LIMIT 5);
 
 -- name: delete_resource
+-- Delete a resource.
 -- Params: $1 environment, $2 resource
 DELETE FROM resources WHERE environment_id = $1 AND resource_id = $2;
 
@@ -156,14 +172,17 @@ DELETE FROM resources WHERE environment_id = $1 AND resource_id = $2;
 SELECT * FROM api_keys WHERE $1::uuid IS NULL OR environment_id = $1 ORDER BY name, api_key_id;
 
 -- name: api_key
+-- One API key.
 -- Params: $1 environment, $2 key
 SELECT * FROM api_keys WHERE environment_id = $1 AND api_key_id = $2;
 
 -- name: api_key_by_hash
+-- The key that a caller showed.
 -- Params: $1 SHA-256 of the key
 SELECT * FROM api_keys WHERE key_hash = $1;
 
 -- name: create_api_key
+-- A new API key.
 -- Params: $1 workspace, $2 environment, $3 key id, $4 name, $5 description, $6 enabled, $7 resources, $8 labels,
 -- $9 capacity, $10 max in flight, $11 scopes, $12 masked, $13 SHA-256 of the key
 INSERT INTO api_keys (
@@ -172,6 +191,7 @@ INSERT INTO api_keys (
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING *;
 
 -- name: update_api_key
+-- Change an API key; no row when there is none.
 -- Params: as create_api_key; $13 null keeps the secret and its masked form
 UPDATE api_keys SET
     name = $4, description = $5, enabled = $6, resources = $7, labels = $8, capacity = $9, max_in_flight = $10,
@@ -180,5 +200,6 @@ UPDATE api_keys SET
 WHERE workspace_id = $1 AND environment_id = $2 AND api_key_id = $3 RETURNING *;
 
 -- name: delete_api_key
+-- Delete an API key.
 -- Params: $1 environment, $2 key
 DELETE FROM api_keys WHERE environment_id = $1 AND api_key_id = $2;

@@ -13,7 +13,7 @@ import asyncpg
 from scheduler.domain.batch import Batch
 from scheduler.domain.errors import InvariantBroken
 from scheduler.ports.store import StoredFlow
-from scheduler.store.connecting import connect
+from scheduler.store.connecting import COMMAND_TIMEOUT_S, connect
 from scheduler.store.database import Database
 from scheduler.store.failures import translated
 from scheduler.store.migrations.runner import WEEKS_AHEAD
@@ -85,7 +85,7 @@ class PostgresShardStore:
         key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
         # Only our own statements are translated: errors of the block are not the database's.
         with translated():
-            connection = await connect(self._database.dsn)
+            connection = await connect(self._database.dsn, command_timeout_s=COMMAND_TIMEOUT_S)
         try:
             with translated():
                 got: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", key)

@@ -40,10 +40,12 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """All known migrations in order."""
-    found = []
-    for file in files("scheduler.store.migrations").iterdir():
-        if match := _FILE.fullmatch(file.name):
-            found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
+    folder = files("scheduler.store.migrations")
+    found = [
+        Migration(int(match[1]), match[2], file.read_text(encoding="utf-8"))
+        for file in folder.iterdir()
+        if (match := _FILE.fullmatch(file.name))
+    ]
     found.sort(key=lambda migration: migration.version)
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):
         raise InvariantBroken("migrations are not numbered from 1 without gaps")
