@@ -103,7 +103,9 @@ class Session:
             if "BRIM_LOG_FORMAT" not in os.environ and not plan.command and sys.stderr.isatty():
                 values["log_format"] = "console"
             settings = Settings(**values)
-            configure_logs(settings, "up")
+            # Beside a command the terminal is the command's: only what has gone wrong.
+            shown = settings.model_copy(update={"log_level": "warning"}) if plan.command else settings
+            configure_logs(shown, "up")
             await configuration.migrate_database(settings)
             output = self._output(cleanup)
             cleanup.push_async_callback(self._stop_simulator)
