@@ -57,14 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     subcommands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
     for module in (up, api, worker, migrate, doctor):
         summary = (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
-        subparser = subcommands.add_parser(
-            module.NAME, help=summary, description=module.__doc__, allow_abbrev=False
-        )
+        subparser = subcommands.add_parser(module.NAME, help=summary, description=module.__doc__, allow_abbrev=False)
         module.configure(subparser)
         subparser.set_defaults(run=module.run)
-    subcommands.add_parser(
-        "simulate", help="an OpenAI-shaped provider with true rate limiters", add_help=False
-    )
+    subcommands.add_parser("simulate", help="an OpenAI-shaped provider with true rate limiters", add_help=False)
     return parser
 
 

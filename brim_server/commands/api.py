@@ -10,9 +10,7 @@ NAME = "api"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options: they go before BRIM_HOST and BRIM_PORT."""
     parser.add_argument("--host", metavar="H", help="address to listen on (BRIM_HOST)")
-    parser.add_argument(
-        "--port", metavar="P", type=int, help="port to listen on, 0 for a free one (BRIM_PORT)"
-    )
+    parser.add_argument("--port", metavar="P", type=int, help="port to listen on, 0 for a free one (BRIM_PORT)")
 
 
 def run(arguments: argparse.Namespace) -> int:

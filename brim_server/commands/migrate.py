@@ -11,9 +11,7 @@ NAME = "migrate"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "--config", metavar="FILE", type=Path, help="also apply this declarative set-up (idempotent)"
-    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="also apply this declarative set-up (idempotent)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,9 +19,7 @@ NAME = "up"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "--config", metavar="FILE", type=Path, help="declarative set-up to apply at start (idempotent)"
-    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="declarative set-up to apply at start (idempotent)")
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
@@ -29,13 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder of data, keys and logs (BRIM_DATA_DIR, else .brim; with --demo a temporary one)",
     )
     parser.add_argument("--host", metavar="H", help="address to listen on (BRIM_HOST, else 127.0.0.1)")
-    parser.add_argument(
-        "--port", metavar="P", type=_port, help="port, 0 for a free one (BRIM_PORT, else 3000)"
-    )
+    parser.add_argument("--port", metavar="P", type=_port, help="port, 0 for a free one (BRIM_PORT, else 3000)")
     parser.add_argument("--workers", metavar="N", type=_workers, default=1, help="worker processes (1)")
-    parser.add_argument(
-        "--demo", action="store_true", help="also run the provider simulator and a set-up that uses it"
-    )
+    parser.add_argument("--demo", action="store_true", help="also run the provider simulator and a set-up that uses it")
 
 
 def run(arguments: argparse.Namespace) -> int:

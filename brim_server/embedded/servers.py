@@ -33,9 +33,7 @@ class EmbeddedServers:
     `durable=False` is for tests: much faster, and safe only against a killed process, not a lost machine.
     """
 
-    def __init__(
-        self, data_dir: Path, *, redis: bool = True, postgres: bool = True, durable: bool = True
-    ) -> None:
+    def __init__(self, data_dir: Path, *, redis: bool = True, postgres: bool = True, durable: bool = True) -> None:
         """Name the folder and which of the two to run; nothing is made before the block is entered."""
         self._folder = DataFolder(data_dir)
         self._redis = RedisServer(self._folder, durable=durable)

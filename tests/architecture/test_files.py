@@ -33,9 +33,7 @@ def test_names_say_what_a_file_is_for() -> None:
 
 def test_every_module_says_what_it_is() -> None:
     silent = [
-        name_of(path)
-        for path in python_files()
-        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        name_of(path) for path in python_files() if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert silent == []
 

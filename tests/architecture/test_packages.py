@@ -13,9 +13,7 @@ _NOT_SHIPPED = {"bench", "tests"}
 
 
 def _on_disk() -> set[str]:
-    return {
-        path.parent.name for path in files_kept() if path.name == "__init__.py" and path.parents[1] == ROOT
-    }
+    return {path.parent.name for path in files_kept() if path.name == "__init__.py" and path.parents[1] == ROOT}
 
 
 def test_every_root_package_is_shipped_or_known_not_to_be() -> None:
@@ -82,9 +80,7 @@ def test_an_unpacked_wheel_finds_its_own_packages_and_resources(tmp_path: Path) 
     inside = str(tmp_path / "unpacked" / "brim_server")
     assert all(file.startswith(inside) for file in answer.split()), answer
     kept = {
-        "brim_server/"
-        + ("" if name.startswith("brim_server/") else "_packages/")
-        + name.removeprefix("brim_server/")
+        "brim_server/" + ("" if name.startswith("brim_server/") else "_packages/") + name.removeprefix("brim_server/")
         for path in files_kept()
         if (name := name_of(path)).partition("/")[0] in SERVER_PACKAGES
     }

@@ -50,9 +50,7 @@ async def test_it_runs_as_nobody(data_dir: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
-async def test_a_folder_that_nobody_cannot_reach_is_refused(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_folder_that_nobody_cannot_reach_is_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = pwd.getpwnam("nobody")
     monkeypatch.setattr(postgres_server, "choose_account", lambda: Nobody(nobody.pw_uid, nobody.pw_gid))
     data_dir.parent.chmod(0o700)
