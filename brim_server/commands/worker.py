@@ -20,5 +20,4 @@ def run(_: argparse.Namespace) -> int:
 
     settings = Settings()
     refuse_evicting_redis_now(settings.redis_url)
-    work(settings)
-    return 0
+    return work(settings)
