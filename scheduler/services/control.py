@@ -11,9 +11,10 @@ import structlog
 from scheduler.domain.batch import Batch
 from scheduler.domain.errors import NotFound, Unavailable
 from scheduler.domain.work import Doorbell
-from scheduler.ports.engine import Engine, EpochLost
+from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
 from scheduler.services.limits import flow_ref
+from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
 from scheduler.settings import Settings
 
@@ -37,12 +38,14 @@ class BatchControl:
         store: Store,
         engine: Engine,
         tenants: Tenants,
+        shards: Shards,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
         self._tenants = tenants
+        self._shards = shards
         self._sleep = sleep
 
     async def cancel(self, environment_id: UUID, batch_id: UUID) -> Batch:
@@ -82,25 +85,25 @@ class BatchControl:
         batch = await self._store.batches.set_paused(environment_id, batch_id, paused)
         if batch is None:
             raise not_found()
-        try:
-            await self._tell_engine(batch, self._engine.pause if paused else self._engine.resume)
-        except EpochLost as error:  # the recovery under way reads the row and applies it
-            _log.warning("batch.pause_postponed", batch_id=str(batch_id), reason=error.message)
+        await self._tell_engine(batch, self._engine.pause if paused else self._engine.resume)
         return batch
 
     async def _tell_engine(self, batch: Batch, verb: Callable[..., Awaitable[None]]) -> None:
         shard = await self._tenants.shard_of(batch.environment_id)
-        for flow in await self._store.batches.flows(batch.batch_id):
-            await verb(shard, flow_ref(flow), batch.version)
+        flows = await self._store.batches.flows(batch.batch_id)
+
+        async def tell_all() -> None:
+            for flow in flows:
+                await verb(shard, flow_ref(flow), batch.version)
+
+        await self._shards.run(shard, tell_all)
 
     async def _ring(self, batch: Batch) -> None:
         """Wake the readers: a batch without outstanding items ended with the cancel itself."""
         try:
             shard = await self._tenants.shard_of(batch.environment_id)
             flows = await self._store.batches.flows(batch.batch_id)
-            bells = [
-                Doorbell(flow_ref(flow).queue, str(batch.batch_id), batch.last_event) for flow in flows[:1]
-            ]
-            await self._engine.ring(shard, bells)
+            bells = [Doorbell(flow_ref(flow).queue, str(batch.batch_id), batch.last_event) for flow in flows[:1]]
+            await self._shards.run(shard, lambda: self._engine.ring(shard, bells))
         except Unavailable as error:
             _log.warning("batch.doorbell_missed", batch_id=str(batch.batch_id), reason=error.message)

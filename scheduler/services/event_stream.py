@@ -3,20 +3,24 @@ when."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import structlog
 
-from scheduler.domain.batch import Batch, BatchAction, BatchEvent, Item
+from scheduler.domain.batch import Batch, BatchAction, BatchEvent, Event, Item, ItemEvent
 from scheduler.domain.ids import ItemIds
+from scheduler.domain.status import ItemStatus
 from scheduler.ports.store import Store
 from scheduler.services.tenants import Tenants
-from scheduler.services.views import event_frame, running_frame
+from scheduler.services.views import encode, event_frame, item_view, one_line, running_frame
 
 PAGE_EVENTS = 500
-"""Events read and sent at once: one frame each, but one write, which is ten times cheaper."""
+"""Most events read at once: one frame each, but one write for many, which is ten times cheaper."""
+READ_BYTES = 4 << 20
+"""About what one read may bring; where bodies are large, fewer events are read at once."""
+_FIRST_EVENTS = 64
 PAGE_BYTES = 1 << 20
 _RUNNING_PAGE = 200
 LOOK_S = 5.0
@@ -70,61 +74,85 @@ class EventStream:
         When it fails, an error frame and `[ERROR]` end it: the caller resumes with the last id that it saw.
         """
         try:
-            async for chunk in self._follow(batch, after):
+            ids = ItemIds(batch.batch_id)
+            async for chunk in self._follow(batch, after, lambda event: event_frame(event, ids), started=True):
                 yield chunk
+            yield DONE
         except Exception as error:
             _log.exception("events.stream_failed", batch_id=str(batch.batch_id), error=type(error).__name__)
             yield ERROR % (b"UNAVAILABLE", b"The stream was interrupted; resume it with Last-Event-ID.")
 
-    async def _follow(self, batch: Batch, after: int) -> AsyncIterator[bytes]:
+    async def lines(
+        self, batch: Batch, after: int, statuses: frozenset[ItemStatus], *, follow: bool
+    ) -> AsyncIterator[bytes]:
+        """Finished items of these statuses as NDJSON, in order of their events after `after`. follow: until the batch
+        ends; else what is recorded now."""
+        ids = ItemIds(batch.batch_id)
+
+        def line(event: Event) -> bytes:
+            if isinstance(event, ItemEvent) and event.item.status in statuses:
+                return one_line(encode(item_view(event.item, ids))) + b"\n"
+            return b""
+
+        if not follow:
+            async for chunk in _Reader(self._store, batch, after, line).recorded():
+                yield chunk
+            return
+        async for chunk in self._follow(batch, after, line, started=False):
+            yield chunk
+
+    async def _follow(
+        self, batch: Batch, after: int, render: Callable[[Event], bytes], *, started: bool
+    ) -> AsyncIterator[bytes]:
         shard = await self._tenants.shard_of(batch.environment_id)
         async with self._feed.watch(shard, batch.workspace_id, batch.environment_id, batch.batch_id) as watch:
-            reader = _Reader(self._store, batch, after)
+            reader = _Reader(self._store, batch, after, render)
             while True:
                 async for chunk in reader.recorded():
                     yield chunk
                 if await reader.at_end():
-                    yield DONE
                     return
                 if reader.unsure:
                     continue
                 news = await watch.next(LOOK_S)
-                while news is not None and news.last_event <= reader.after:
-                    async for chunk in reader.started(news.running):
+                while news is not None:
+                    async for chunk in reader.started(news.running if started else ()):
                         yield chunk
+                    if news.last_event > reader.after:
+                        break
                     news = await watch.next(LOOK_S)
-                if news is None:
-                    reader.unsure = True
-                else:
-                    async for chunk in reader.started(news.running):
-                        yield chunk
+                reader.unsure = news is None
 
 
 class _Reader:
     """One reader's place in a batch's history. after: number of the last event that was sent. unsure: the
     batch may have ended, as far as we know."""
 
-    __slots__ = ("_batch", "_ids", "_store", "after", "unsure")
+    __slots__ = ("_batch", "_ids", "_limit", "_render", "_store", "after", "unsure")
 
-    def __init__(self, store: Store, batch: Batch, after: int) -> None:
+    def __init__(self, store: Store, batch: Batch, after: int, render: Callable[[Event], bytes]) -> None:
         self._store = store
         self._batch = batch
         self._ids = ItemIds(batch.batch_id)
+        self._render = render
+        self._limit = _FIRST_EVENTS
         self.after = after
         self.unsure = True
 
     async def recorded(self) -> AsyncIterator[bytes]:
-        """Frames of all events that Postgres holds by now."""
+        """All events that Postgres holds by now, rendered."""
         while True:
-            events = await self._store.outcomes.events(
-                self._batch.batch_id, after=self.after, limit=PAGE_EVENTS
-            )
-            for chunk in _chunks([event_frame(event, self._ids) for event in events]):
+            limit = self._limit
+            events = await self._store.outcomes.events(self._batch.batch_id, after=self.after, limit=limit)
+            rendered = [self._render(event) for event in events]
+            for chunk in _chunks(rendered):
                 yield chunk
             if events:
                 self.after = events[-1].event_no
                 self.unsure = self.unsure or any(map(_may_end, events))
-            if len(events) < PAGE_EVENTS:
+                average = sum(map(len, rendered)) // len(events) + 1
+                self._limit = max(1, min(PAGE_EVENTS, READ_BYTES // average))
+            if len(events) < limit:
                 return
 
     async def at_end(self) -> bool:
@@ -166,6 +194,6 @@ def _chunks(frames: list[bytes]) -> list[bytes]:
         if size >= PAGE_BYTES:
             chunks.append(b"".join(gathered))
             gathered, size = [], 0
-    if gathered:
+    if size:
         chunks.append(b"".join(gathered))
     return chunks

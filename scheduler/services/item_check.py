@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from scheduler.domain.batch import Endpoint, NewItem
 from scheduler.domain.capacity import Capacity, largest_item_tokens
@@ -27,7 +27,7 @@ class ItemBody(Struct, rename="camel", forbid_unknown_fields=True):
     request: Raw
     endpoint: Endpoint = "/v1/chat/completions"
     custom_id: str | None = None
-    metadata: Raw = _EMPTY
+    metadata: Raw | UnsetType = UNSET
 
 
 class RequestBody(Struct):
@@ -80,9 +80,7 @@ def terms_of(
     for resource in resources:
         targets = [by_connection.get(target.connection_id) for target in resource.targets]
         # One target that admits it is enough.
-        through = (
-            None if None in targets else max((limit for limit in targets if limit is not None), default=None)
-        )
+        through = None if None in targets else max((limit for limit in targets if limit is not None), default=None)
         own = largest_item_tokens(resource.capacity) if resource.enforce_capacity else None
         known = [limit for limit in (*shared, own, through) if limit is not None]
         allowed = key is None or key.resources is None or resource.resource_id in key.resources
@@ -115,9 +113,7 @@ class ItemCheck:
     def check(self, first_index: int, raws: Sequence[Raw]) -> list[NewItem]:
         """The items that are good; `first_index` is the index of the first in its batch."""
         return [
-            item
-            for index, raw in enumerate(raws, first_index)
-            if (item := self._check_one(index, raw)) is not None
+            item for index, raw in enumerate(raws, first_index) if (item := self._check_one(index, raw)) is not None
         ]
 
     def _check_one(self, index: int, raw: Raw) -> NewItem | None:
@@ -161,8 +157,8 @@ class ItemCheck:
             metadata=metadata,
         )
 
-    def _metadata(self, index: int, raw: Raw) -> bytes | None:
-        if raw is _EMPTY or is_null(raw):
+    def _metadata(self, index: int, raw: Raw | UnsetType) -> bytes | None:
+        if isinstance(raw, UnsetType) or is_null(raw):
             return None
         if not is_object(raw):
             self._problems.add("metadata", "must be an object", index=index)

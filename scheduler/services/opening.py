@@ -22,6 +22,7 @@ from scheduler.services.limits import (
     resource_budget,
 )
 from scheduler.services.refill import CHUNK, Refill
+from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
 from scheduler.settings import Settings
 
@@ -44,11 +45,12 @@ def first_windows(items: Sequence[NewItem], window_entries: int) -> dict[UUID, l
 class Opening:
     """Opens batches. Repeating it is harmless: every step is fenced by versions, generations and cursors."""
 
-    def __init__(self, settings: Settings, store: Store, engine: Engine, tenants: Tenants) -> None:
+    def __init__(self, settings: Settings, store: Store, engine: Engine, tenants: Tenants, shards: Shards) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
         self._tenants = tenants
+        self._shards = shards
         self._refill = Refill(store, engine)
 
     async def open_batch(
@@ -65,7 +67,8 @@ class Opening:
         False when Redis is away or recovers: the batch is stored, and the reconciler opens it.
         """
         try:
-            await self._open(batch, flows, windows, key)
+            shard = await self._tenants.shard_of(batch.environment_id)
+            await self._shards.run(shard, lambda: self._open(shard, batch, flows, windows, key))
         except Unavailable as error:
             _log.warning("batch.opening_postponed", batch_id=str(batch.batch_id), reason=error.message)
             return False
@@ -73,12 +76,12 @@ class Opening:
 
     async def _open(
         self,
+        shard: int,
         batch: Batch,
         flows: Sequence[StoredFlow],
         windows: Mapping[UUID, Sequence[Entry]] | None,
         key: ApiKey | None,
     ) -> None:
-        shard = await self._tenants.shard_of(batch.environment_id)
         if key is None and batch.api_key_id is not None:
             key = await self._store.setup.api_key(batch.environment_id, batch.api_key_id)
         used = {flow.resource_id for flow in flows}
@@ -105,9 +108,7 @@ class Opening:
             for start in range(0, len(window), CHUNK):
                 entries = window[start : start + CHUNK]
                 following = entries[-1].position
-                if not await self._engine.push(
-                    shard, definition, flow.generation, cursor, following, entries
-                ):
+                if not await self._engine.push(shard, definition, flow.generation, cursor, following, entries):
                     break
                 cursor = following
 

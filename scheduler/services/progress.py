@@ -16,6 +16,7 @@ from scheduler.domain.work import FlowRef
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
 from scheduler.services.limits import flow_ref, queue_ref
+from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
 
 _log = structlog.get_logger(__name__)
@@ -62,10 +63,11 @@ def status_of(item: Item, leased: bool, batch_status: BatchStatus) -> ItemStatus
 class Progress:
     """Reads the overlay. While Redis is away nothing shows as running."""
 
-    def __init__(self, store: Store, engine: Engine, tenants: Tenants) -> None:
+    def __init__(self, store: Store, engine: Engine, tenants: Tenants, shards: Shards) -> None:
         self._store = store
         self._engine = engine
         self._tenants = tenants
+        self._shards = shards
 
     async def counts(self, batch: Batch) -> Counts:
         """The counts of one batch now."""
@@ -86,7 +88,7 @@ class Progress:
             return {}
         try:
             shard = await self._tenants.shard_of(live[0].environment_id)
-            return await self._engine.leased_counts(shard, refs)
+            return await self._shards.run(shard, lambda: self._engine.leased_counts(shard, refs))
         except Unavailable as error:
             _log.warning("progress.overlay_missing", reason=error.message)
             return {}
@@ -101,9 +103,13 @@ class Progress:
         leased: set[int] = set()
         for resource_id, seqs in waiting.items():
             queue = queue_ref(batch.workspace_id, batch.environment_id, resource_id)
-            try:
-                shard = await self._tenants.shard_of(batch.environment_id)
-                leased |= await self._engine.leased(shard, FlowRef(queue, str(batch.batch_id)), seqs)
-            except Unavailable as error:
-                _log.warning("progress.overlay_missing", reason=error.message)
+            leased |= await self._leased(batch.environment_id, FlowRef(queue, str(batch.batch_id)), seqs)
         return {item.seq: status_of(item, item.seq in leased, batch.status) for item in listed}
+
+    async def _leased(self, environment_id: UUID, flow: FlowRef, seqs: Sequence[int]) -> frozenset[int]:
+        try:
+            shard = await self._tenants.shard_of(environment_id)
+            return await self._shards.run(shard, lambda: self._engine.leased(shard, flow, seqs))
+        except Unavailable as error:
+            _log.warning("progress.overlay_missing", reason=error.message)
+            return frozenset()

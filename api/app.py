@@ -1,0 +1,80 @@
+"""The FastAPI application over a core."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from api import documentation, errors
+from api.access import AccessLog
+from api.routes import (
+    ai_connections,
+    ai_resources,
+    api_keys,
+    batch_events,
+    completion_batches,
+    environments,
+    health,
+    metrics,
+    status,
+    workspaces,
+)
+from api.wiring import Core, build
+
+ROUTERS = (
+    health.router,
+    metrics.router,
+    status.router,
+    completion_batches.router,
+    batch_events.router,
+    completion_batches.item_router,  # its last path part takes any word: after all others
+    workspaces.router,
+    environments.router,
+    ai_connections.router,
+    ai_resources.router,
+    api_keys.router,
+)
+
+
+def create_app(core: Core) -> FastAPI:
+    """The application; the core stays the caller's to close."""
+    app = described_app()
+    services = build(core)
+    app.state.services = services
+    return app
+
+
+def described_app() -> FastAPI:
+    """The application without a core: enough for its OpenAPI description."""
+    app = FastAPI(
+        title="Brim",
+        version=_version(),
+        description="Capacity-aware scheduler for LLM requests: fills every rate limit to the brim and never spills.",
+        docs_url=None,  # its pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    errors.install(app)
+    documentation.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(AccessLog)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.services.creation.close()
+
+
+def _version() -> str:
+    try:
+        return version("brim-server")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,75 @@
+"""Who is calling, and whether they may: the first two checks of every request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from api.wiring import services_of
+from scheduler.domain.errors import Malformed
+from scheduler.services.keys import Principal, require_admin, require_scope, require_tenant
+
+_BEARER = "bearer "
+
+
+def key_of(request: Request) -> str | None:
+    """The key that a request carries: Authorization: Bearer <key>, else x-api-key: <key>."""
+    authorization = request.headers.get("authorization", "")
+    if authorization[: len(_BEARER)].lower() == _BEARER:
+        return authorization[len(_BEARER) :].strip() or None
+    return request.headers.get("x-api-key") or None
+
+
+def path_id(request: Request, name: str) -> UUID | None:
+    """An id of the path; None when the path has none of this name. Raises Malformed INVALID_ID."""
+    text = request.path_params.get(name)
+    if text is None:
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Malformed(f"{name} in the path must be a UUID.", code="INVALID_ID") from None
+
+
+async def authenticated(request: Request) -> Principal:
+    """Who is calling. Raises Unauthenticated."""
+    principal = await services_of(request).authenticator.authenticate(key_of(request))
+    request.state.principal = principal
+    return principal
+
+
+Caller = Annotated[Principal, Depends(authenticated)]
+
+
+def allowed(scope: str) -> Callable[[Request, Principal], Awaitable[Principal]]:
+    """A dependency: the caller, who has `scope` and belongs to the workspace and environment of the path."""
+
+    async def check(request: Request, principal: Caller) -> Principal:
+        require_scope(principal, scope)
+        workspace_id, environment_id = path_id(request, "workspaceId"), path_id(request, "environmentId")
+        if workspace_id is not None:
+            require_tenant(principal, workspace_id, environment_id)
+        return principal
+
+    return check
+
+
+async def admin(principal: Caller) -> Principal:
+    """The caller, who holds the admin key."""
+    require_admin(principal)
+    return principal
+
+
+async def _setup_in_tenant(request: Request, principal: Caller) -> Principal:
+    return await allowed("setup:*")(request, principal)
+
+
+AdminCaller = Annotated[Principal, Depends(admin)]
+SetupCaller = Annotated[Principal, Depends(_setup_in_tenant)]
+CreateCaller = Annotated[Principal, Depends(allowed("completion-batch:create"))]
+GetCaller = Annotated[Principal, Depends(allowed("completion-batch:get"))]
+CancelCaller = Annotated[Principal, Depends(allowed("completion-batch:cancel"))]
+ManageCaller = Annotated[Principal, Depends(allowed("completion-batch:manage"))]

@@ -1,0 +1,131 @@
+"""The OpenAPI description: operations name their msgspec shapes, and this puts the shapes in."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.schemas import BatchPage, CreateBatch, ErrorBody
+from scheduler.services.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
+from scheduler.services.setup_bodies import (
+    ApiKeyBody,
+    ConnectionBody,
+    EnvironmentBody,
+    ResourceBody,
+    WorkspaceBody,
+)
+from scheduler.services.setup_views import (
+    ApiKeyView,
+    ConnectionView,
+    EnvironmentView,
+    ResourceView,
+    WorkspaceView,
+)
+from scheduler.services.views import BatchView, ItemView
+
+SHAPES: Final[tuple[type, ...]] = (
+    ApiKeyBody,
+    ApiKeyView,
+    BatchPage,
+    BatchView,
+    ConnectionBody,
+    ConnectionHeadroom,
+    ConnectionView,
+    CreateBatch,
+    EnvironmentBody,
+    EnvironmentView,
+    ErrorBody,
+    ItemView,
+    ResourceBody,
+    ResourceHeadroom,
+    ResourceView,
+    StatusView,
+    WorkspaceBody,
+    WorkspaceView,
+)
+_EVENTS: Final = {
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": 'Frames `data: {"action", "payload"}` with `id: <event number>` (none for `item-running`),'
+            " then `data: [DONE]`.",
+        }
+    }
+}
+
+
+def _reference(shape: type) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{shape.__name__}"}
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def takes(shape: type) -> dict[str, Any]:
+    """The request body of an operation."""
+    return {"requestBody": {"required": True, "content": _json(_reference(shape))}}
+
+
+def gives(shape: type | None, status: int = 200, *, listed: bool = False) -> dict[str, Any]:
+    """The answer of an operation; listed: many of them as {"data": […]}; None: nothing."""
+    if shape is None:
+        return {"responses": {str(status): {"description": "Done."}}}
+    schema: dict[str, Any] = _reference(shape)
+    if listed:
+        schema = {"type": "object", "properties": {"data": {"type": "array", "items": schema}}, "required": ["data"]}
+    return {"responses": {str(status): {"content": _json(schema)}}}
+
+
+def gives_events(status: int = 200) -> dict[str, Any]:
+    """An event stream as the answer."""
+    return {"responses": {str(status): {"description": "The events of the batch.", "content": _EVENTS}}}
+
+
+def gives_lines(shape: type) -> dict[str, Any]:
+    """Lines of JSON as the answer."""
+    return {"responses": {"200": {"content": {"application/x-ndjson": {"schema": _reference(shape)}}}}}
+
+
+def install(app: FastAPI) -> None:
+    """Make `app.openapi()` complete: our shapes, our errors, our two ways to send a key."""
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _description(app)
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]
+
+
+def _description(app: FastAPI) -> dict[str, Any]:
+    description = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    _, components = msgspec.json.schema_components(SHAPES, ref_template="#/components/schemas/{name}")
+    error = {"description": "Any error.", "content": _json(_reference(ErrorBody))}
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = error
+            for answered in operation["responses"].values():
+                _drop_empty(answered)
+    description["components"] = {
+        "schemas": dict(sorted(components.items())),
+        "securitySchemes": {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        },
+    }
+    description["security"] = [{"bearer": []}, {"apiKey": []}]
+    return description
+
+
+def _drop_empty(answered: dict[str, Any]) -> None:
+    """The framework names application/json for every answer; keep it only where we say what it holds."""
+    content = answered.get("content", {})
+    if content.get("application/json") == {"schema": {}}:
+        del content["application/json"]
+    if not content:
+        answered.pop("content", None)

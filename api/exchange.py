@@ -1,0 +1,50 @@
+"""Reading request bodies within their limit, and answering with views."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.responses import Response
+
+from scheduler.domain.errors import TooLarge
+from scheduler.services.json_text import decoded
+from scheduler.services.views import encode
+
+SETUP_BODY_BYTES = 1 << 20
+"""Largest body of a set-up object."""
+_DRAINED_TIMES = 4
+
+T = TypeVar("T")
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The whole body. Raises TooLarge above the limit, without keeping more than that.
+
+    A refused body is read on and thrown away up to a few times the limit: a client that still sends would otherwise
+    see a broken connection in place of the answer.
+    """
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= limit_bytes:
+            parts.append(part)
+        else:
+            parts.clear()
+            if size > limit_bytes * _DRAINED_TIMES:
+                break
+    if size > limit_bytes:
+        raise TooLarge(f"The body may have at most {limit_bytes} bytes.")
+    return b"".join(parts)
+
+
+async def read_setup(request: Request, kind: type[T]) -> T:
+    """A small body of ours, decoded. Raises TooLarge, Malformed, Invalid."""
+    body: T = decoded(await read_body(request, SETUP_BODY_BYTES), kind)
+    return body
+
+
+def answered(view: Any, status: int = 200) -> Response:
+    """A view as the JSON answer."""
+    return Response(encode(view), status, media_type="application/json")

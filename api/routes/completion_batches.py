@@ -1,0 +1,163 @@
+"""Completion batches: create, list, read, cancel, pause, resume."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+
+from api.auth import CancelCaller, CreateCaller, GetCaller, ManageCaller
+from api.batch_answers import batch_answer, with_items
+from api.documentation import gives, gives_events, takes
+from api.exchange import answered, read_body
+from api.schemas import BatchPage, CreateBatch
+from api.sse import event_source, last_event_id
+from api.wiring import Services, services_of
+from scheduler.domain.batch import Batch
+from scheduler.domain.errors import NotFound
+from scheduler.domain.ids import ItemIds
+from scheduler.domain.status import BatchStatus, BatchType
+from scheduler.services.control import not_found
+from scheduler.services.creation import CreateRequest
+from scheduler.services.progress import counts_of
+from scheduler.services.views import BatchView, ItemView, batch_view, item_view
+
+router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", tags=["completion batches"])
+_CREATED = {"responses": gives(BatchView, 201)["responses"] | gives_events(200)["responses"]}
+
+
+async def find_batch(services: Services, workspace_id: UUID, environment_id: UUID, batch_id: UUID) -> Batch:
+    """The batch of a path. Raises NotFound COMPLETION_BATCH_NOT_FOUND."""
+    batch = await services.store.batches.get(environment_id, batch_id)
+    if batch is None or batch.workspace_id != workspace_id:
+        raise not_found()
+    return batch
+
+
+@router.post("", status_code=201, openapi_extra=takes(CreateBatch) | _CREATED)
+async def create_batch(
+    request: Request,
+    workspaceId: UUID,
+    environmentId: UUID,
+    principal: CreateCaller,
+    idempotency_key: Annotated[str | None, Header()] = None,
+    includesItems: bool = False,
+) -> Response:
+    """Create a batch. SYNC answers with its events, the others with the batch."""
+    services = services_of(request)
+    after = last_event_id(request)
+    raw = await read_body(request, services.settings.max_body_bytes)
+    batch = await services.creation.create(CreateRequest(workspaceId, environmentId, principal, raw, idempotency_key))
+    if batch.type is BatchType.SYNC:
+        return event_source(services.events.frames(batch, after))
+    view = batch_view(batch, counts_of(batch, 0))
+    if includesItems:
+        return await with_items(services, batch, view, 201)
+    return answered(view, 201)
+
+
+@router.get("", openapi_extra=gives(BatchPage))
+async def list_batches(
+    request: Request,
+    workspaceId: UUID,
+    environmentId: UUID,
+    principal: GetCaller,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: UUID | None = None,
+    status: BatchStatus | None = None,
+) -> Response:
+    """List batches, newest first."""
+    services = services_of(request)
+    await services.tenants.require(principal, workspaceId, environmentId)
+    page = await services.store.batches.list(environmentId, limit=limit, after=after, status=status)
+    counts = await services.progress.counts_of_all(page.data)
+    now = datetime.now(UTC)
+    return answered(
+        {
+            "data": [batch_view(batch, counts[batch.batch_id], now=now) for batch in page.data],
+            "hasMore": page.next_after is not None,
+            "nextAfter": page.next_after,
+        }
+    )
+
+
+@router.get("/{batchId}", openapi_extra=gives(BatchView))
+async def get_batch(
+    request: Request,
+    workspaceId: UUID,
+    environmentId: UUID,
+    batchId: UUID,
+    _principal: GetCaller,
+    includesUsers: bool = True,
+    includesItems: bool = True,
+    itemsLimit: Annotated[int | None, Query(ge=1, le=1000)] = None,
+    itemsAfter: UUID | None = None,
+) -> Response:
+    """Read a batch: with all its items (streamed), a page of them, or none."""
+    services = services_of(request)
+    batch = await find_batch(services, workspaceId, environmentId, batchId)
+    counts = await services.progress.counts(batch)
+    view = batch_view(batch, counts, users=includesUsers, now=datetime.now(UTC))
+    if not includesItems:
+        return answered(view)
+    return await with_items(services, batch, view, 200, limit=itemsLimit, after=itemsAfter)
+
+
+@router.post("/{batchId}/cancel", status_code=201, openapi_extra=gives(BatchView, 201))
+async def cancel_batch(
+    request: Request, workspaceId: UUID, environmentId: UUID, batchId: UUID, _principal: CancelCaller
+) -> Response:
+    """Cancel a batch: no new provider call starts after the answer."""
+    services = services_of(request)
+    await find_batch(services, workspaceId, environmentId, batchId)
+    # A caller that goes away while we wait must not leave a cancel half done.
+    batch = await asyncio.shield(services.control.cancel(environmentId, batchId))
+    return await batch_answer(services, batch, 201)
+
+
+@router.post("/{batchId}/pause", openapi_extra=gives(BatchView))
+async def pause_batch(
+    request: Request, workspaceId: UUID, environmentId: UUID, batchId: UUID, _principal: ManageCaller
+) -> Response:
+    """Hold the waiting items."""
+    services = services_of(request)
+    await find_batch(services, workspaceId, environmentId, batchId)
+    return await batch_answer(services, await services.control.pause(environmentId, batchId))
+
+
+@router.post("/{batchId}/resume", openapi_extra=gives(BatchView))
+async def resume_batch(
+    request: Request, workspaceId: UUID, environmentId: UUID, batchId: UUID, _principal: ManageCaller
+) -> Response:
+    """Let the waiting items go on."""
+    services = services_of(request)
+    await find_batch(services, workspaceId, environmentId, batchId)
+    return await batch_answer(services, await services.control.resume(environmentId, batchId))
+
+
+item_router = APIRouter(prefix=router.prefix, tags=["completion batches"])
+
+
+@item_router.get("/{batchId}/{itemId}", openapi_extra=gives(ItemView))
+async def get_item(
+    request: Request,
+    workspaceId: UUID,
+    environmentId: UUID,
+    batchId: UUID,
+    itemId: UUID,
+    _principal: GetCaller,
+) -> Response:
+    """Read one item, with its response once COMPLETED."""
+    services = services_of(request)
+    batch = await find_batch(services, workspaceId, environmentId, batchId)
+    ids = ItemIds(batchId)
+    seq = ids.seq_of(itemId)
+    item = None if seq is None else await services.store.items.item(environmentId, batchId, seq)
+    if item is None:
+        raise NotFound("There is no such item.", code="COMPLETION_BATCH_ITEM_NOT_FOUND")
+    statuses = await services.progress.statuses(batch, [item])
+    return answered(item_view(item, ids, statuses[item.seq]))

@@ -1,0 +1,44 @@
+"""Shapes that exist only for the documentation: bodies that are read field by field, pages, errors, status."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from scheduler.domain.priority import Priority
+from scheduler.services.batch_envelope import CallbackOptionsBody
+from scheduler.services.capacity_body import CapacityBody, Slots
+from scheduler.services.item_check import ItemBody
+from scheduler.services.views import BatchView
+
+
+class CreateBatch(Struct, rename="camel", forbid_unknown_fields=True):
+    """A batch to create. callbackOptions: for CALLBACK only, and required there."""
+
+    type: Literal["SYNC", "ASYNC", "CALLBACK"]
+    items: Annotated[list[ItemBody], Meta(min_length=1)]
+    capacity: list[CapacityBody] | None = None
+    max_in_flight: Slots | None = None
+    priority: Priority | None = None
+    metadata: dict[str, Any] | None = None
+    deadline: Annotated[datetime, Meta(tz=True)] | None = None
+    callback_options: CallbackOptionsBody | None = None
+
+
+class BatchPage(Struct, rename="camel"):
+    """A page of batches, newest first; next_after continues it."""
+
+    data: list[BatchView]
+    has_more: bool
+    next_after: UUID | None
+
+
+class ErrorBody(Struct, rename="camel"):
+    """Every error. details.errors names fields, with the index of their item."""
+
+    error_code: str
+    error_message: str
+    details: dict[str, Any] | None = None

@@ -1,0 +1,97 @@
+"""The services that routes use, built once per process from a core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi import Request
+
+from scheduler.ports.engine import Engine
+from scheduler.ports.store import Store
+from scheduler.services.control import BatchControl
+from scheduler.services.creation import BatchCreation
+from scheduler.services.event_stream import EventStream, Feed
+from scheduler.services.headroom import Readings
+from scheduler.services.keys import Authenticator
+from scheduler.services.opening import Opening
+from scheduler.services.progress import Progress
+from scheduler.services.recovery import Recovery
+from scheduler.services.secrets import Vault
+from scheduler.services.setup_effects import SetupEffects
+from scheduler.services.setup_forms import ConnectionForm
+from scheduler.services.setup_objects import SetupObjects
+from scheduler.services.shards import Shards
+from scheduler.services.tenants import Tenants
+from scheduler.settings import Settings
+
+
+class EngineWithFeed(Engine, Protocol):
+    """The engine and its live feed."""
+
+    @property
+    def feed(self) -> Feed: ...
+
+
+class Core(Protocol):
+    """What the API needs of scheduler.bootstrap.Core."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def engine(self) -> EngineWithFeed: ...
+    @property
+    def recovery(self) -> Recovery: ...
+    @property
+    def vault(self) -> Vault: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a route may call."""
+
+    settings: Settings
+    store: Store
+    engine: Engine
+    tenants: Tenants
+    shards: Shards
+    authenticator: Authenticator
+    creation: BatchCreation
+    control: BatchControl
+    progress: Progress
+    events: EventStream
+    setup: SetupObjects
+    readings: Readings
+
+
+def build(core: Core) -> Services:
+    """The services of one process."""
+    settings, store, engine = core.settings, core.store, core.engine
+    tenants = Tenants(store)
+    shards = Shards(core.recovery)
+    authenticator = Authenticator(store.setup, settings.admin_key)
+    effects = SetupEffects(engine, tenants, shards)
+    form = ConnectionForm(core.vault, allow_noop=settings.allow_noop)
+    opening = Opening(settings, store, engine, tenants, shards)
+    return Services(
+        settings=settings,
+        store=store,
+        engine=engine,
+        tenants=tenants,
+        shards=shards,
+        authenticator=authenticator,
+        creation=BatchCreation(settings, store, opening, tenants),
+        control=BatchControl(settings, store, engine, tenants, shards),
+        progress=Progress(store, engine, tenants, shards),
+        events=EventStream(store, engine.feed, tenants),
+        setup=SetupObjects(store, tenants, form, effects, authenticator),
+        readings=Readings(store, engine, tenants, shards),
+    )
+
+
+def services_of(request: Request) -> Services:
+    """The services behind a request."""
+    services: Services = request.app.state.services
+    return services
