@@ -7,7 +7,7 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from bench.stack import simulator, stack
+from bench.stack import simulator, single, stack
 from bench.throughput import items
 
 ROUNDS = 40
@@ -28,7 +28,10 @@ class Idle:
 
 async def idle() -> Idle:
     """Measure on a stack that has nothing else to do."""
-    async with simulator("--latency-ms", "1") as origin, stack("openai-compatible", f"{origin}/v1") as brim:
+    async with (
+        simulator("--latency-ms", "1") as origin,
+        stack(single("openai-compatible", f"{origin}/v1")) as brim,
+    ):
         await brim.finished(await brim.post(items(10)), 30)
         await asyncio.sleep(SETTLING_S)
         before = await brim.usage()

@@ -30,27 +30,45 @@ STOP_S = 25.0
 CLIENT_COMMANDS = ("evalsha", "eval", "blpop", "xread", "get", "set", "info", "ping")
 """Commands that only clients send: INFO also counts what scripts call."""
 
-CONFIG = """
+TENANT = f"""
 [[workspace]]
-id = "{workspace}"
+id = "{WORKSPACE}"
 name = "bench"
 [[workspace.environment]]
-id = "{environment}"
+id = "{ENVIRONMENT}"
 name = "bench"
+[[workspace.environment.api_key]]
+name = "bench"
+key = "{KEY}"
+"""
+
+
+def connection(name: str, provider: str, base_url: str, more: str = "") -> str:
+    """A connection as a set-up file states it. more: further lines, for example its capacity."""
+    return f"""
 [[workspace.environment.connection]]
-name = "provider"
+name = "{name}"
 provider = "{provider}"
 base_url = "{base_url}"
 api_key = "none"
-{capacity}
-[[workspace.environment.resource]]
-name = "model"
-connection = "provider"
-model = "sim-model"
-[[workspace.environment.api_key]]
-name = "bench"
-key = "{key}"
+{more}
 """
+
+
+def resource(name: str, connection_name: str, more: str = "") -> str:
+    """A resource on a connection."""
+    return f"""
+[[workspace.environment.resource]]
+name = "{name}"
+connection = "{connection_name}"
+model = "sim-model"
+{more}
+"""
+
+
+def single(provider: str, base_url: str, more: str = "") -> str:
+    """One resource `model` on one connection."""
+    return connection("provider", provider, base_url, more) + resource("model", "provider")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +91,7 @@ class Stack:
     session: aiohttp.ClientSession
     redis: Redis
     database_url: str
+    pid: int
 
     async def post(self, items: list[dict[str, Any]], **fields: Any) -> str:
         """Create an ASYNC batch; answers its id."""
@@ -148,25 +167,14 @@ async def simulator(*options: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def stack(
-    provider: str, base_url: str, *, workers: int = 1, capacity: str = "", settings: Mapping[str, str] | None = None
-) -> AsyncIterator[Stack]:
-    """A running Brim in a folder of its own, with one connection to `base_url`."""
+async def stack(setup: str, *, workers: int = 1, settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
+    """A running Brim in a folder of its own. setup: what follows TENANT in its set-up file."""
     folder = Path(tempfile.mkdtemp(prefix="brim-bench-"))
     config = folder / "brim.toml"
-    config.write_text(
-        CONFIG.format(
-            workspace=WORKSPACE,
-            environment=ENVIRONMENT,
-            provider=provider,
-            base_url=base_url,
-            key=KEY,
-            capacity=f"capacity = {capacity}" if capacity else "",
-        )
-    )
+    config.write_text(TENANT + setup)
     port = free_port()
     log = (folder / "log").open("wb")
-    env = {**os.environ, "BRIM_ALLOW_NOOP": "true", "BRIM_LOG_LEVEL": "warning", **(settings or {})}
+    env = {**os.environ, "BRIM_LOG_LEVEL": "warning", **(settings or {})}
     arguments = ("--config", str(config), "--data-dir", str(folder / "data"), "--port", str(port))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "brim_server", "up", *arguments, "--workers", str(workers)),
@@ -176,12 +184,14 @@ async def stack(
     )
     base = f"http://127.0.0.1:{port}/v1/completion-batch/{WORKSPACE}/{ENVIRONMENT}"
     try:
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             await _until_ready(session, f"http://127.0.0.1:{port}/health/ready", process, folder / "log")
             urls = json.loads((folder / "data" / "servers.json").read_text())
             redis = Redis.from_url(urls["redis_url"])
             try:
-                yield Stack(base, session, redis, urls["database_url"])
+                yield Stack(base, session, redis, urls["database_url"], process.pid)
             finally:
                 await redis.aclose()
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.stack import Stack, Usage, simulator, stack
+from bench.stack import Stack, Usage, simulator, single, stack
 
 WARM_UP = 2_000
 NOOP_ITEMS = 100_000
@@ -61,7 +61,7 @@ async def measure(brim: Stack, count: int) -> Throughput:
 
 async def noop() -> Throughput:
     """POST, provider `noop`, durable outcomes: what Brim itself costs."""
-    async with stack("noop", "http://127.0.0.1:9") as brim:
+    async with stack(single("noop", "http://127.0.0.1:9"), settings={"BRIM_ALLOW_NOOP": "true"}) as brim:
         return await measure(brim, NOOP_ITEMS)
 
 
@@ -69,7 +69,7 @@ async def http() -> tuple[Throughput, float]:
     """Through HTTP to the simulator, and a bare aiohttp loop against the same simulator (requests a second)."""
     async with simulator("--latency-ms", str(HTTP_LATENCY_MS)) as origin:
         bare = await bare_loop(f"{origin}/v1/chat/completions", HTTP_ITEMS)
-        async with stack("openai-compatible", f"{origin}/v1") as brim:
+        async with stack(single("openai-compatible", f"{origin}/v1")) as brim:
             return await measure(brim, HTTP_ITEMS), bare
 
 
