@@ -75,7 +75,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "shard.unfinished_flows": {"batches": {"shard", "batch_id"}, "batch_flows": {"batch_id"}},
     "setup.api_key_by_hash": {"api_keys": {"key_hash"}},
 }
-# Queries that read one table in two ways: (table, index name ending) must be among them, and no other.
+# Queries that may read a table in two ways: (table, end of the index's name), these and no others.
 EXPECTED_INDEXES: dict[str, set[tuple[str, str]]] = {
     "outcome.events": {
         ("events", "pkey"),
@@ -90,7 +90,7 @@ EXPECTED_INDEXES: dict[str, set[tuple[str, str]]] = {
     "delivery.due_receivers": {("deliveries", "receiver_due_at_idx")},
     "delivery.lease_deliveries": {("deliveries", "receiver_due_at_idx"), ("deliveries", "pkey")},
     "delivery.next_due": {("deliveries", "due_at_idx")},
-    "shard.cancelled_unfinished": {("batches", "batches_cancelling"), ("api_keys", "pkey")},
+    "shard.cancelled_unfinished": {("batches", "cancelling"), ("api_keys", "pkey")},
 }
 
 
@@ -155,10 +155,7 @@ async def test_each_query_reads_its_own_indexes_only(session: asyncpg.Connection
     for node in await plan_of(session, query):
         assert node["Node Type"] not in {"Seq Scan", "Sort"} or "Relation Name" not in node, node
         if index := node.get("Index Name"):
-            table = table_of(node)
-            rest = _PARTITION.sub("", node["Relation Name"])
-            ending = index.removeprefix(f"{node['Relation Name']}_") if index.startswith(rest) else index
-            seen.add((table, ending))
+            seen.add((table_of(node), index.removeprefix(f"{node['Relation Name']}_")))
     assert seen == EXPECTED_INDEXES[query]
 
 
