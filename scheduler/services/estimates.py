@@ -9,10 +9,14 @@ of 1 KB a second).
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from bpe_openai import _bindings
+with warnings.catch_warnings():
+    # It opens its data in a way that Python 3.11 and 3.12 call deprecated, and 3.13 again does not.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from bpe_openai import _bindings
 
 _SLICE_CHARACTERS = 65_536
 """Longest text counted in one go, about 1 ms, because counting holds the interpreter's lock."""

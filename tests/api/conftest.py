@@ -1,0 +1,53 @@
+"""One API on real stores, with a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from scheduler.bootstrap import Core, open_core
+from scheduler.settings import Settings
+from tests.api.server import serving
+from tests.api.world import ADMIN_KEY, ApiWorld
+
+
+@pytest.fixture
+def settings(empty_redis: str, database: str) -> Settings:
+    """Settings on this test's servers."""
+    return Settings(
+        redis_url=empty_redis,
+        database_url=database,
+        secret_key=SecretStr("s" * 32),
+        admin_key=SecretStr(ADMIN_KEY),
+        max_body_bytes=2_000_000,
+        max_batch_items=1_000,
+        callback_allow_hosts=("127.0.0.1",),
+    )
+
+
+@pytest.fixture
+async def core(settings: Settings) -> AsyncIterator[Core]:
+    """A core on real stores."""
+    async with open_core(settings) as core:
+        yield core
+
+
+@pytest.fixture
+async def world(core: Core) -> AsyncIterator[ApiWorld]:
+    """A served API with a tenant in it."""
+    async with serving(core) as url:
+        world = ApiWorld(core, url)
+        try:
+            await world.set_up()
+            yield world
+        finally:
+            await world.close()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return Path(__file__).parents[2]
