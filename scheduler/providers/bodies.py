@@ -3,6 +3,7 @@ given."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +20,9 @@ def build_body(request: bytes, endpoint: Endpoint, model: str, default_args: Map
     """The JSON to send. Order and unknown keys are kept; defaults fill only what is absent.
 
     Streaming is switched off, and `stream_options`, which providers refuse without it, is left out. Raises
-    msgspec.DecodeError when the request is not a JSON object.
+    ValueError when the request is not a JSON object.
     """
-    fields = _DECODER.decode(request)
+    fields = _fields_of(request)
     for name, value in default_args.items():
         if name not in fields:
             fields[name] = msgspec.Raw(value)
@@ -37,3 +38,14 @@ def build_body(request: bytes, endpoint: Endpoint, model: str, default_args: Map
 def encode_args(default_args: Mapping[str, Any]) -> dict[str, bytes]:
     """A resource's defaultArgs as `build_body` takes them."""
     return {name: _ENCODER.encode(value) for name, value in default_args.items()}
+
+
+def _fields_of(request: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _DECODER.decode(request)
+    except msgspec.DecodeError:
+        # msgspec refuses half surrogates ("\ud800"), which JSON allows: the standard library reads them.
+        decoded = json.loads(request)
+        if not isinstance(decoded, dict):
+            raise
+        return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in decoded.items()}

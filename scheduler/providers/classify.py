@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,12 +88,10 @@ def _success(status: int, headers: Mapping[str, str], body: bytes) -> AttemptEnd
             body.decode()
     except UnicodeDecodeError:
         return Retry(f"The provider answered {status} with a body that is not UTF-8.", "BAD_RESPONSE")
-    except msgspec.ValidationError:
-        if not isinstance(_decoded(body), dict):
-            return Retry(f"The provider answered {status} with JSON that is not an object.", "BAD_RESPONSE")
-        usage = _NO_USAGE  # an answer all the same; only its usage has a shape we do not know
     except msgspec.DecodeError:
-        return Retry(f"The provider answered {status} with a body that is not JSON.", "BAD_RESPONSE")
+        if not isinstance(_decoded(body), dict):
+            return Retry(f"The provider answered {status} with a body that is no JSON object.", "BAD_RESPONSE")
+        usage = _NO_USAGE  # an answer all the same; only its usage has a shape we do not know
     return Succeeded(body, _shown(headers), usage)
 
 
@@ -118,9 +117,7 @@ def _refusal(status: int, problem: _Problem, body: bytes) -> AttemptEnd:
     """1xx, 3xx and the 4xx that will not pass."""
     if status == 401 or (status == 403 and not problem.names & _ABOUT_THE_ITEM):
         # The provider's own words may quote a part of the key, so they are not repeated.
-        return Fatal(
-            FatalScope.CONNECTION, f"The provider refused the key ({status}).", "PROVIDER_KEY_REFUSED"
-        )
+        return Fatal(FatalScope.CONNECTION, f"The provider refused the key ({status}).", "PROVIDER_KEY_REFUSED")
     if status < 400:
         reason = f"The provider answered {status} instead of an answer; check the base URL."
         return Fatal(FatalScope.CONNECTION, reason, "PROVIDER_REDIRECTED")
@@ -146,9 +143,10 @@ def _problem_of(body: bytes) -> _Problem:
 
 
 def _decoded(body: bytes) -> Any:
+    """The body as JSON; None when it is none. Slow: only for what msgspec refused, half surrogates among it."""
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(body)
+    except (ValueError, RecursionError):
         return None
 
 
@@ -162,6 +160,4 @@ def _cut(text: str) -> str:
 
 
 def _shown(headers: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: value for name, value in headers.items() if name in _SHOWN or name.startswith(_SHOWN_STARTS)
-    }
+    return {name: value for name, value in headers.items() if name in _SHOWN or name.startswith(_SHOWN_STARTS)}

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 import aiohttp
-import msgspec
 
 from scheduler.domain.outcome import AttemptEnd, Failed, Retry
 from scheduler.providers.bodies import build_body
@@ -27,7 +26,7 @@ class OpenAICompatible:
         """Make the call. Raises TooLate (nothing was sent); every other trouble is an AttemptEnd."""
         try:
             body = build_body(call.request, call.endpoint, call.model, call.default_args)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except ValueError:
             return Failed("The request is not a JSON object.", "INVALID_REQUEST")
         departing.set(call.departure)
         try:

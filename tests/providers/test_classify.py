@@ -1,0 +1,144 @@
+"""What an HTTP answer means."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from scheduler.domain.outcome import Failed, Fatal, FatalScope, LimitHit, Retry, Succeeded, Usage
+from scheduler.providers.classify import MESSAGE_CHARS, classify
+
+NOW_S = 1_800_000_000.0
+
+
+def error(message: str = "no", **fields: Any) -> bytes:
+    return json.dumps({"error": {"message": message, **fields}}).encode()
+
+
+def test_a_good_answer_is_kept_byte_for_byte_with_its_usage() -> None:
+    body = b'{ "id":"x",  "usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5} }'
+    end = classify(200, {"x-request-id": "r", "set-cookie": "s", "x-ratelimit-limit-requests": "9"}, body, NOW_S)
+    assert end == Succeeded(body, {"x-request-id": "r", "x-ratelimit-limit-requests": "9"}, Usage(3, 2))
+
+
+def test_the_responses_endpoint_names_its_usage_differently() -> None:
+    end = classify(200, {}, b'{"usage":{"input_tokens":7,"output_tokens":1}}', NOW_S)
+    assert isinstance(end, Succeeded)
+    assert end.usage == Usage(7, 1)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"usage":null}', b'{"usage":"x"}', b'{"usage":{"prompt_tokens":"3"}}'])
+def test_an_answer_without_readable_usage_is_an_answer(body: bytes) -> None:
+    end = classify(200, {}, body, NOW_S)
+    assert isinstance(end, Succeeded)
+    assert end.usage == Usage(None, None)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a":', b'["a"]', b'"a"', b'{"a":"\xff"}'])
+def test_a_good_status_without_a_json_object_is_tried_again(body: bytes) -> None:
+    end = classify(200, {}, body, NOW_S)
+    assert isinstance(end, Retry)
+    assert (end.code, end.transport) == ("BAD_RESPONSE", False)
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 500, 502, 503, 504, 529])
+def test_what_may_pass_is_tried_again_and_retry_after_is_kept(status: int) -> None:
+    assert classify(status, {"retry-after": "2"}, error("busy"), NOW_S) == Retry("busy", f"PROVIDER_{status}", 2_000)
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "wait_ms"),
+    [
+        ({"retry-after-ms": "17", "retry-after": "5"}, "try again in 9s", 17),
+        ({"retry-after": "5"}, "Please try again in 9.816s.", 5_000),
+        ({}, "Limit 10, Used 10, Requested 1. Please try again in 9.816s. Visit", 9_816),
+        ({}, "Please try again in 1m2.5s", 62_500),
+        ({"x-ratelimit-reset-requests": "6m0s", "x-ratelimit-remaining-requests": "0"}, "slow", 360_000),
+        ({"retry-after": "Fri, 15 Jan 2027 08:00:10 GMT"}, "slow", 10_000),
+        ({}, "slow", 0),
+    ],
+)
+def test_a_limit_says_how_long_to_wait(headers: dict[str, str], message: str, wait_ms: int) -> None:
+    end = classify(429, headers, error(message, code="rate_limit_exceeded"), NOW_S)
+    assert end == LimitHit(wait_ms, message)
+
+
+def test_gemini_says_the_wait_in_its_details() -> None:
+    body = b'{"error":{"message":"q","details":[{"retryDelay": "53s"}]}}'
+    assert classify(429, {}, body, NOW_S) == LimitHit(53_000, "q")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (429, "insufficient_quota"),
+        (429, "credit_balance_exhausted"),
+        (429, "project_spend_limit_exceeded"),
+        (429, "org_usage_limit_exceeded"),
+        (403, "billing_not_active"),
+        (402, "anything"),
+    ],
+)
+def test_no_credit_is_fatal_for_the_connection(status: int, code: str) -> None:
+    end = classify(status, {"retry-after": "1"}, error("pay", code=code), NOW_S)
+    assert end == Fatal(FatalScope.CONNECTION, "pay", "PROVIDER_NO_CREDIT")
+
+
+def test_a_daily_quota_is_fatal_for_the_connection() -> None:
+    body = b'{"error":{"message":"q","details":[{"quotaId":"RequestsPerDayPerProject"}]}}'
+    end = classify(429, {}, body, NOW_S)
+    assert isinstance(end, Fatal)
+    assert end.scope is FatalScope.CONNECTION
+
+
+@pytest.mark.parametrize(("status", "message"), [(429, "Request too large for gpt"), (413, "big")])
+def test_too_large_a_request_is_fatal_for_the_item(status: int, message: str) -> None:
+    end = classify(status, {}, error(message), NOW_S)
+    assert end == Fatal(FatalScope.ITEM, message, "REQUEST_TOO_LARGE")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_fatal_for_the_connection_and_never_quoted(status: int) -> None:
+    end = classify(status, {}, error("Incorrect API key provided: sk-abc***xyz"), NOW_S)
+    assert isinstance(end, Fatal)
+    assert end.scope is FatalScope.CONNECTION
+    assert "sk-" not in end.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "code"),
+    [
+        (400, {"code": "context_length_exceeded"}, "CONTEXT_LENGTH_EXCEEDED"),
+        (400, {"type": "invalid_request_error"}, "INVALID_REQUEST"),
+        (403, {"code": "content_filter"}, "INVALID_REQUEST"),
+        (404, {"code": "model_not_found"}, "MODEL_NOT_FOUND"),
+        (422, {}, "INVALID_REQUEST"),
+    ],
+)
+def test_a_bad_request_fails(status: int, fields: dict[str, str], code: str) -> None:
+    end = classify(status, {}, error("why", **fields), NOW_S)
+    assert isinstance(end, Failed)
+    assert (end.code, end.reason, end.status) == (code, "why", status)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>no</html>", b"[]", b'{"error":5}', b'{"error":{"code":{}}}', b"\xff"])
+def test_any_body_of_an_error_is_understood(body: bytes) -> None:
+    assert isinstance(classify(400, {}, body, NOW_S), Failed)
+    assert isinstance(classify(429, {}, body, NOW_S), LimitHit)
+    assert isinstance(classify(500, {}, body, NOW_S), Retry)
+
+
+def test_a_redirect_is_never_followed_and_rests_the_connection() -> None:
+    end = classify(302, {"location": "http://elsewhere"}, b"", NOW_S)
+    assert isinstance(end, Fatal)
+    assert end.scope is FatalScope.CONNECTION
+
+
+def test_a_providers_message_is_cut_and_made_storable() -> None:
+    end = classify(400, {}, error("a\x00\ud800" + "b" * 5_000), NOW_S)
+    assert isinstance(end, Failed)
+    assert len(end.reason) <= MESSAGE_CHARS
+    assert "\x00" not in end.reason
+    end.reason.encode()

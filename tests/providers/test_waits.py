@@ -1,0 +1,50 @@
+"""Every form in which a provider names a wait."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.providers.waits import LONGEST_MS, duration_ms, wait_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("17ms", 17), ("1s", 1_000), ("6m0s", 360_000), ("1h2m3s", 3_723_000), ("0.8", 800), ("1.2345s", 1_235)],
+)
+def test_durations(text: str, ms: int) -> None:
+    assert duration_ms(text) == ms
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1x", "nan", "inf", "1s later"])
+def test_what_is_no_duration(text: str) -> None:
+    assert duration_ms(text) is None
+
+
+def test_the_reset_of_what_is_used_up_counts() -> None:
+    headers = {
+        "x-ratelimit-reset-requests": "1s",
+        "x-ratelimit-remaining-requests": "5",
+        "x-ratelimit-reset-tokens": "20s",
+        "x-ratelimit-remaining-tokens": "0",
+    }
+    assert wait_ms(headers, "", 0) == 20_000
+
+
+def test_nothing_makes_us_wait_longer_than_a_day() -> None:
+    assert wait_ms({"retry-after": "999999999"}, "", 0) == LONGEST_MS
+
+
+@pytest.mark.parametrize("value", ["-5", "0", "x", "nan", "Fri, 99 Foo", "Fri, 01 Jan 1999 00:00:00 GMT"])
+def test_an_unusable_retry_after_is_not_said(value: str) -> None:
+    assert wait_ms({"retry-after": value}, "", 2e9) is None
+
+
+@given(
+    st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset-tokens"]), st.text()),
+    st.text(),
+)
+def test_any_text_gives_a_positive_wait_or_none(headers: dict[str, str], text: str) -> None:
+    found = wait_ms(headers, text, 0)
+    assert found is None or 0 < found <= LONGEST_MS
