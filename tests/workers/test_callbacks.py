@@ -1,0 +1,109 @@
+"""Callbacks over real sockets, to a receiver that fails first."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from standardwebhooks.webhooks import Webhook
+
+from scheduler.domain.batch import CallbackOptions
+from tests.polling import eventually
+from tests.workers.provider import FakeProvider
+from tests.workers.world import World
+from workers.callbacks import open_callback_session, post_callback
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@dataclass
+class Receiver:
+    """Answers 503 to the first `failing` tries of each delivery."""
+
+    url: str = ""
+    failing: int = 0
+    tries: Counter[str] = field(default_factory=Counter)
+    taken: list[dict[str, Any]] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        body = await request.text()
+        Webhook(SECRET).verify(body, dict(request.headers))
+        assert request.headers["X-Mine"] == "1"
+        delivery = request.headers["X-Webhook-Id"]
+        self.tries[delivery] += 1
+        if self.tries[delivery] <= self.failing:
+            return web.Response(status=503, headers={"Retry-After": "0"})
+        self.taken.append(json.loads(body))
+        return web.Response(status=204)
+
+
+@asynccontextmanager
+async def running_receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    application = web.Application()
+    application.router.add_post("/hook", receiver.handle)
+    application.router.add_post("/away", _redirect)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+async def _redirect(_request: web.Request) -> web.Response:
+    return web.Response(status=307, headers={"Location": "/hook"})
+
+
+async def test_every_event_arrives_signed_at_a_receiver_that_fails_first(world: World, provider: FakeProvider) -> None:
+    resource = await world.resource(await world.connection(provider.base_url))
+    async with running_receiver() as receiver:
+        receiver.failing = 1
+        callback = CallbackOptions(receiver.url, {"X-Mine": "1"}, frozenset({"item_update", "batch_update"}), SECRET)
+        async with world.worker():
+            batch = await world.submit(resource, ["a", "b", "c"], callback=callback)
+            await eventually(lambda: len(receiver.taken) == 7, "all events")
+    got = Counter((event["event"], event["payload"]["status"]) for event in receiver.taken)
+    assert got == {
+        ("ITEM_UPDATE", "RUNNING"): 3,
+        ("ITEM_UPDATE", "COMPLETED"): 3,
+        ("BATCH_UPDATE", "COMPLETED"): 1,
+    }
+    assert {event["payload"]["batchId"] for event in receiver.taken} == {str(batch.batch_id)}
+    assert set(receiver.tries.values()) == {2}
+
+
+async def test_redirects_are_not_followed() -> None:
+    async with running_receiver() as receiver, open_callback_session({"127.0.0.1"}) as session:
+        url = receiver.url.replace("/hook", "/away")
+        answer = await post_callback(session, url, b"{}", {}, {"127.0.0.1"})
+    assert answer.status == 307
+    assert receiver.tries == {}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "0x7f.1"])
+async def test_private_addresses_are_refused_without_a_connection(host: str) -> None:
+    async with open_callback_session(()) as session:
+        answer = await post_callback(session, f"http://{host}:9/hook", b"{}", {}, ())
+    assert answer.refused
+
+
+async def test_a_name_is_checked_by_what_it_resolves_to_when_it_is_connected_to() -> None:
+    async with open_callback_session(()) as session:
+        resolver = session.connector._resolver  # type: ignore[union-attr]  # no public way in
+
+        async def resolve(host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
+            found = {"hostname": host, "host": "10.0.0.7", "port": port, "family": 2, "proto": 6, "flags": 0}
+            return [found]
+
+        resolver._system.resolve = resolve
+        answer = await post_callback(session, "http://rebinding.example/hook", b"{}", {}, ())
+    assert answer.refused
