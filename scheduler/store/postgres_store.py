@@ -31,6 +31,11 @@ class PostgresStore:
         """Connect, trying for up to 30 s (then Unavailable). Does not migrate: see migrations.migrate."""
         return cls(await Database.open(dsn, min_size=min_size, max_size=max_size))
 
+    @property
+    def dsn(self) -> str:
+        """Where the database is; may hold a password."""
+        return self._database.dsn
+
     async def ready(self) -> bool:
         """Reachable and migrated to exactly this version."""
         try:

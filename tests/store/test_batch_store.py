@@ -112,20 +112,14 @@ async def test_batches_are_listed_newest_first_in_pages(store: PostgresStore, te
     assert first.next_after == str(ids[2])
     rest = await store.batches.list(tenant.environment_id, limit=3, after=ids[2], status=None)
     assert ([batch.batch_id for batch in rest.data], rest.next_after) == (ids[3:], None)
-    cancelled = await store.batches.list(
-        tenant.environment_id, limit=1, after=None, status=BatchStatus.CANCELLED
-    )
+    cancelled = await store.batches.list(tenant.environment_id, limit=1, after=None, status=BatchStatus.CANCELLED)
     assert ([batch.batch_id for batch in cancelled.data], cancelled.next_after) == ([ids[1]], str(ids[1]))
-    last = await store.batches.list(
-        tenant.environment_id, limit=1, after=ids[1], status=BatchStatus.CANCELLED
-    )
+    last = await store.batches.list(tenant.environment_id, limit=1, after=ids[1], status=BatchStatus.CANCELLED)
     assert ([batch.batch_id for batch in last.data], last.next_after) == ([ids[4]], None)
     assert (await store.batches.list(new_id(), limit=3, after=None, status=None)).data == ()
 
 
-async def test_an_idempotency_key_answers_with_its_batch_once_that_exists(
-    store: PostgresStore, tenant: Tenant
-) -> None:
+async def test_an_idempotency_key_answers_with_its_batch_once_that_exists(store: PostgresStore, tenant: Tenant) -> None:
     reserve, environment_id, batch_id = store.batches.reserve_idempotency, tenant.environment_id, new_id()
     assert not (await reserve(environment_id, "k", HASH, batch_id)).replay
     with pytest.raises(Conflict) as caught:
@@ -145,9 +139,7 @@ async def test_an_idempotency_key_answers_with_its_batch_once_that_exists(
 async def test_one_of_many_at_once_gets_the_idempotency_key(store: PostgresStore, tenant: Tenant) -> None:
     async def attempt() -> bool:
         try:
-            return not (
-                await store.batches.reserve_idempotency(tenant.environment_id, "k", HASH, new_id())
-            ).replay
+            return not (await store.batches.reserve_idempotency(tenant.environment_id, "k", HASH, new_id())).replay
         except Conflict:
             return False
 
@@ -179,9 +171,7 @@ async def test_a_key_is_free_again_after_a_day_or_a_failed_creation(
     assert not (await reserve(environment_id, "k", HASH, new_id())).replay
 
 
-async def test_pausing_raises_the_version_only_when_it_changes_something(
-    store: PostgresStore, tenant: Tenant
-) -> None:
+async def test_pausing_raises_the_version_only_when_it_changes_something(store: PostgresStore, tenant: Tenant) -> None:
     batch = await make_batch(store, tenant, 1)
     for paused, version in [(True, 2), (True, 2), (False, 3)]:
         held = await store.batches.set_paused(tenant.environment_id, batch.batch_id, paused)
@@ -197,7 +187,9 @@ async def test_only_pending_batches_become_running(store: PostgresStore, tenant:
     pending, cancelled = await make_batch(store, tenant, 1), await make_batch(store, tenant, 1)
     await store.batches.cancel(tenant.environment_id, cancelled.batch_id)
     await store.batches.mark_running([cancelled.batch_id, pending.batch_id, new_id()])
-    states = {batch.batch_id: batch.status for batch in await store.shards.batches([pending.batch_id, cancelled.batch_id])}
+    states = {
+        batch.batch_id: batch.status for batch in await store.shards.batches([pending.batch_id, cancelled.batch_id])
+    }
     assert states == {pending.batch_id: BatchStatus.RUNNING, cancelled.batch_id: BatchStatus.CANCELLED}
 
 
@@ -208,9 +200,7 @@ async def test_cancelling_waits_with_its_event_for_the_last_outcome(store: Postg
     assert cancelled is not None
     assert (cancelled.status, cancelled.version, cancelled.ended) == (BatchStatus.CANCELLED, 2, False)
     # A running item ends well, a waiting one is cancelled by the duty, which has no lease.
-    flushed = await store.outcomes.flush(
-        [outcome(batch, 2), outcome(batch, 3, ItemStatus.CANCELLED, valid_until=None)]
-    )
+    flushed = await store.outcomes.flush([outcome(batch, 2), outcome(batch, 3, ItemStatus.CANCELLED, valid_until=None)])
     assert [one.ended for one in flushed.batches] == [True]
     *_, end = await store.outcomes.events(batch.batch_id, after=0, limit=10)
     assert isinstance(end, BatchEvent)

@@ -16,17 +16,16 @@ from scheduler.domain.outcome import ItemOutcome, Recorded
 from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.store import PostgresStore
 from tests.store.factories import BOTH, Tenant, make_batch, outcome, outcomes
+from tests.store.waiting import wait_for_waiters
 
 
 async def flush_all(store: PostgresStore, rows: list[ItemOutcome]) -> list[Recorded]:
     """Flush as the committer does: what is deferred goes into the next flush, which waits after three."""
-    verdicts = []
+    verdicts: list[Recorded] = []
     for attempt in range(100):
         flushed = await store.outcomes.flush(rows, wait_for_locks=attempt >= 3)
         verdicts += [verdict for verdict in flushed.recorded if verdict is not Recorded.DEFERRED]
-        rows = [
-            row for row, verdict in zip(rows, flushed.recorded, strict=True) if verdict is Recorded.DEFERRED
-        ]
+        rows = [row for row, verdict in zip(rows, flushed.recorded, strict=True) if verdict is Recorded.DEFERRED]
         if not rows:
             return verdicts
     raise AssertionError("still deferred after 100 flushes")
@@ -57,16 +56,6 @@ async def held(connection: asyncpg.Connection, batch_id: UUID) -> AsyncIterator[
         yield
 
 
-async def wait_for_waiters(connection: asyncpg.Connection, count: int) -> None:
-    """Until `count` other sessions wait for a lock."""
-    async with asyncio.timeout(20):
-        while True:
-            waiting = await connection.fetchval("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
-            if waiting >= count:
-                return
-            await asyncio.sleep(0.005)
-
-
 @pytest.mark.parametrize("seed", range(4))
 async def test_many_committers_of_the_same_batches_leave_one_gapless_history(
     store: PostgresStore, tenant: Tenant, seed: int
@@ -77,7 +66,8 @@ async def test_many_committers_of_the_same_batches_leave_one_gapless_history(
     rows = [outcome(batch, seq) for batch in batches for seq in range(1, 41)] * 2
     dice.shuffle(rows)
     chunks = [rows[start : start + 16] for start in range(0, len(rows), 16)]
-    verdicts = sum(await asyncio.gather(*(flush_all(store, chunk) for chunk in chunks)), [])
+    done = await asyncio.gather(*(flush_all(store, chunk) for chunk in chunks))
+    verdicts = [verdict for one in done for verdict in one]
     assert sorted(verdicts) == [Recorded.DUPLICATE] * 120 + [Recorded.RECORDED] * 120
     for batch in batches:
         assert await check_history(store, batch, 40) is BatchStatus.COMPLETED

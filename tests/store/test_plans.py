@@ -109,13 +109,9 @@ async def plan_of(session: asyncpg.Connection, query: str) -> list[dict[str, Any
     file, _, name = query.partition(".")
     statement = load_statements(file)[name]
     parameters = (await session.prepare(statement)).get_parameters()
-    given = ", ".join(
-        "'{}'" if parameter.name.endswith("[]") else _SAMPLES[parameter.name] for parameter in parameters
-    )
+    given = ", ".join("'{}'" if parameter.name.endswith("[]") else _SAMPLES[parameter.name] for parameter in parameters)
     await session.execute(f"PREPARE planned AS {statement}")
-    explained = await session.fetchval(
-        f"EXPLAIN (FORMAT JSON) EXECUTE planned{f'({given})' if given else ''}"
-    )
+    explained = await session.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE planned{f'({given})' if given else ''}")
     await session.execute("DEALLOCATE planned")
     return list(nodes(json.loads(explained)[0]["Plan"]))
 
@@ -167,7 +163,5 @@ async def test_a_flush_in_a_session_that_began_with_empty_tables_stays_cheap(
     for first in range(1, 2_001, 100):
         await store.outcomes.flush(outcomes(batch, range(first, first + 100)))
     await store.close()
-    read = await postgres.fetchval(
-        "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname LIKE 'outcomes%'"
-    )
+    read = await postgres.fetchval("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname LIKE 'outcomes%'")
     assert int(read) < 10_000
