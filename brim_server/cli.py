@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from brim_server.commands import api, doctor, migrate, simulate, up, worker
 from brim_server.embedded.refusal import EmbeddedRefused
 from brim_server.running.failure import StartFailed
+from scheduler.domain.errors import BrimError
 
 _USAGE_ERROR = 2
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         code: int = arguments.run(arguments)
     except ValidationError as error:
         return _refuse(_settings_message(error), _USAGE_ERROR)
-    except (EmbeddedRefused, StartFailed) as error:
+    except (EmbeddedRefused, StartFailed, BrimError) as error:
         return _refuse(str(error), 1)
     except KeyboardInterrupt:
         return 130

@@ -188,6 +188,33 @@ def test_a_command_reaches_brim_and_its_exit_code_is_ours(home: Path, environmen
     assert users_of(home) == []
 
 
+def test_a_demonstration_brings_its_provider_and_its_key_and_leaves_no_folder(
+    home: Path, environment: dict[str, str]
+) -> None:
+    code = (
+        "import os, urllib.request;"
+        "sent = urllib.request.Request(os.environ['BRIM_URL'] + '/v1/completion-batch/'"
+        " + os.environ['BRIM_WORKSPACE'] + '/' + os.environ['BRIM_ENVIRONMENT'],"
+        ' data=b\'{"type": "SYNC", "items": [{"resourceId": "sim-model", "request":'
+        ' {"messages": [{"role": "user", "content": "hello"}]}}]}\','
+        " headers={'x-api-key': os.environ['BRIM_API_KEY'], 'content-type': 'application/json'});"
+        "assert b'batch-completed' in urllib.request.urlopen(sent).read();"
+        "print(urllib.request.urlopen(os.environ['BRIM_SIMULATOR_URL'] + '/stats').read().decode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "brim_server", "up", "--demo", "--port", "0", "--", sys.executable, "-c", code],
+        cwd=_ROOT,
+        env={**environment, "TMPDIR": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["admitted"] == 1
+    assert list(home.iterdir()) == []
+
+
 def test_applying_the_same_set_up_again_changes_nothing(start: Start, home: Path) -> None:
     (home / "brim.toml").write_text(_SETUP)
     first = start("--config", str(home / "brim.toml"))
