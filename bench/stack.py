@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import re
@@ -95,7 +96,7 @@ class Stack:
 
     async def post(self, items: list[dict[str, Any]], **fields: Any) -> str:
         """Create an ASYNC batch; answers its id."""
-        body = json.dumps({"type": "ASYNC", "items": items, **fields})
+        body = io.BytesIO(json.dumps({"type": "ASYNC", "items": items, **fields}).encode())
         async with self.session.post(self.base, data=body, headers={"Content-Type": "application/json"}) as answer:
             answer.raise_for_status()
             return str((await answer.json())["batchId"])

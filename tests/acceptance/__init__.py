@@ -1,0 +1,1 @@
+"""The promises from outside: processes, over HTTP, against a provider that judges."""
