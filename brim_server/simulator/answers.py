@@ -20,8 +20,7 @@ _TEXT: Final = (
 )
 _WORDS: Final = _TEXT.split()
 _SLICES: Final = [
-    " ".join(_WORDS[(start + index) % len(_WORDS)] for index in range(_LONGEST_TOKENS))
-    for start in range(len(_WORDS))
+    " ".join(_WORDS[(start + index) % len(_WORDS)] for index in range(_LONGEST_TOKENS)) for start in range(len(_WORDS))
 ]
 _ENDS: Final = [[index for index, letter in enumerate(text + " ") if letter == " "] for text in _SLICES]
 """Where the n-th word of each slice ends: cutting a ready text is cheaper than joining words."""
@@ -129,8 +128,7 @@ def _embedding(body: Embedding, charge: Charge) -> bytes:
         {
             "object": "list",
             "data": [
-                {"object": "embedding", "index": index, "embedding": vector}
-                for index, vector in enumerate(vectors)
+                {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)
             ],
             "model": body.model,
             "usage": {"prompt_tokens": charge.prompt_tokens, "total_tokens": charge.prompt_tokens},
