@@ -73,9 +73,7 @@ def charge_of(body: Body, options: Options) -> Charge:
         case Chat():
             if not body.messages:
                 raise ValueError("messages must not be empty")
-            most = _most(
-                default, max_tokens=body.max_tokens, max_completion_tokens=body.max_completion_tokens
-            )
+            most = _most(default, max_tokens=body.max_tokens, max_completion_tokens=body.max_completion_tokens)
             n = _choices(body.n)
             return _charge(_message_characters(body.messages, options.count_prompt) // 4, most, n, n)
         case Completion():
@@ -167,6 +165,4 @@ def _choices(n: int | None, name: str = "n") -> int:
 
 def _charge(prompt_tokens: int, max_output_tokens: int, choices: int, charged_choices: int) -> Charge:
     prompt_tokens = max(prompt_tokens, 1)
-    return Charge(
-        prompt_tokens, max_output_tokens, choices, prompt_tokens + max_output_tokens * charged_choices
-    )
+    return Charge(prompt_tokens, max_output_tokens, choices, prompt_tokens + max_output_tokens * charged_choices)
