@@ -78,9 +78,7 @@ class Provider:
         self._random = random.Random(options.seed)
         self._refuse_until_us = now_us + round(options.refuse_for_s * 1_000_000)
         self._bearer = None if options.api_key is None else b"Bearer " + options.api_key.encode()
-        self._is_flawless = not (
-            options.error_rate or options.hang_rate or options.reset_rate or options.garbage_rate
-        )
+        self._is_flawless = not (options.error_rate or options.hang_rate or options.reset_rate or options.garbage_rate)
 
     def change(self, options: Options, now_us: int) -> None:
         """Go on with other options. Meters start anew only where a limit or its shape changed."""
@@ -143,9 +141,7 @@ class Provider:
         match "none" if self._is_flawless else self._draw():
             case "none":
                 wanted = None if script is None else script.completion_tokens
-                return Reply(
-                    200, answers.answer(body, charge, digest, wanted), self._head(now_us), delay_s, call
-                )
+                return Reply(200, answers.answer(body, charge, digest, wanted), self._head(now_us), delay_s, call)
             case "error":
                 return Reply(500, dialect.scripted_error(500, None, None), self._head(now_us), delay_s, call)
             case "hang":
