@@ -169,9 +169,7 @@ class Connection(asyncio.Protocol):
         chunks, parser = self._chunks, self._parser
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         path, _, query = self._target.partition(b"?")
-        outcome = self._handle(
-            Request(parser.get_method(), path, body, self._authorization, self._script, query)
-        )
+        outcome = self._handle(Request(parser.get_method(), path, body, self._authorization, self._script, query))
         turn = _Turn(outcome.call, not parser.should_keep_alive())
         self._turns.append(turn)
         match outcome:
