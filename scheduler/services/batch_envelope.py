@@ -25,9 +25,7 @@ _KNOWN: Final = frozenset(
     {"type", "items", "capacity", "maxInFlight", "priority", "metadata", "deadline", "callbackOptions"}
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_OUR_HEADERS = frozenset(
-    {"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer"}
-)
+_OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer"})
 
 
 class CallbackOptionsBody(Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
@@ -67,9 +65,7 @@ class EnvelopeReader:
         self._fields = fields
         self._problems = problems
 
-    async def read(
-        self, now: datetime, allow_hosts: Collection[str], resolve: Resolve = resolve_host
-    ) -> Envelope:
+    async def read(self, now: datetime, allow_hosts: Collection[str], resolve: Resolve = resolve_host) -> Envelope:
         """The envelope; only to be used when `problems` is still empty afterwards."""
         for name in self._fields:
             if name not in _KNOWN:
