@@ -21,8 +21,7 @@ Resolve = Callable[[str], Awaitable[Sequence[str]]]
 _LOCAL_NAMES = ("localhost", "localdomain", "local", "internal", "intranet", "lan", "home.arpa")
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 _METADATA_ADDRESSES = frozenset(
-    ipaddress.ip_address(text)
-    for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254")
+    ipaddress.ip_address(text) for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254")
 )
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 _EMBEDDING = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
@@ -130,12 +129,7 @@ async def refusal_of_target(
     time) is accepted: the address is checked again at connect time."""
     refusal = refusal_of_url(url, allow_hosts)
     host = urlsplit(url).hostname if refusal is None else None
-    if (
-        refusal is not None
-        or host is None
-        or host.rstrip(".") in allow_hosts
-        or literal_address(host) is not None
-    ):
+    if refusal is not None or host is None or host.rstrip(".") in allow_hosts or literal_address(host) is not None:
         return refusal
     try:
         async with asyncio.timeout(timeout_s):
