@@ -76,9 +76,7 @@ class Catalog:
                 return
             asked_at = self._clock()
             try:
-                connections, resources = await asyncio.gather(
-                    self._store.connections(), self._store.resources()
-                )
+                connections, resources = await asyncio.gather(self._store.connections(), self._store.resources())
             except Unavailable:
                 if self._read_at == float("-inf"):
                     raise
