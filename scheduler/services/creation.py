@@ -111,9 +111,7 @@ class BatchCreation:
             return await self._create(request, read, batch_id, large)
         environment_id = request.environment_id
         await self._tenants.require(request.principal, request.workspace_id, environment_id)
-        reservation = await self._store.batches.reserve_idempotency(
-            environment_id, key, read.body_hash, batch_id
-        )
+        reservation = await self._store.batches.reserve_idempotency(environment_id, key, read.body_hash, batch_id)
         if reservation.replay:
             earlier = await self._store.batches.get(environment_id, reservation.batch_id)
             if earlier is None:
@@ -134,9 +132,7 @@ class BatchCreation:
         raw = fields.get("items")
         items = None if raw is None or is_null(raw) else elements_of(raw)
         if items is not None and len(items) > self._settings.max_batch_items:
-            raise TooLarge(
-                f"A batch may have at most {self._settings.max_batch_items} items, not {len(items)}."
-            )
+            raise TooLarge(f"A batch may have at most {self._settings.max_batch_items} items, not {len(items)}.")
         return _Read(document, fields, items, hashlib.sha256(body).digest())
 
     async def _create(self, request: CreateRequest, read: _Read, batch_id: UUID, large: bool) -> Batch:
