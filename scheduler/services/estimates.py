@@ -78,9 +78,7 @@ def output_tokens(request: dict[str, Any], default_args: dict[str, Any], default
     n, from the request or else the resource's defaultArgs, else the default. What is no sensible number is
     the provider's to refuse."""
     merged = {**default_args, **{name: value for name, value in request.items() if value is not None}}
-    limits = [
-        _whole(merged.get(name)) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")
-    ]
+    limits = [_whole(merged.get(name)) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
     most = max((limit for limit in limits if limit is not None), default=default_output_tokens)
     copies = max(_whole(merged.get("n")) or 1, _whole(merged.get("best_of")) or 1)
     return min(most * copies, _MAX_OUTPUT_TOKENS)
@@ -112,9 +110,7 @@ def _token_numbers(prompt: Any) -> int | None:
     return None
 
 
-_UNCOUNTED_FIELDS = frozenset(
-    {"role", "type", "id", "call_id", "tool_call_id", "detail", "image_url", "input_audio"}
-)
+_UNCOUNTED_FIELDS = frozenset({"role", "type", "id", "call_id", "tool_call_id", "detail", "image_url", "input_audio"})
 
 
 def _collect(value: Any, parts: list[str]) -> None:
@@ -127,6 +123,4 @@ def _collect(value: Any, parts: list[str]) -> None:
         elif isinstance(current, list):
             stack.extend(reversed(current))
         elif isinstance(current, dict):
-            stack.extend(
-                inner for field, inner in reversed(current.items()) if field not in _UNCOUNTED_FIELDS
-            )
+            stack.extend(inner for field, inner in reversed(current.items()) if field not in _UNCOUNTED_FIELDS)
