@@ -83,9 +83,7 @@ def require_tenant(principal: Principal, workspace_id: UUID, environment_id: UUI
     if isinstance(principal, Admin):
         return
     key = principal.key
-    if key.workspace_id != workspace_id or (
-        environment_id is not None and key.environment_id != environment_id
-    ):
+    if key.workspace_id != workspace_id or (environment_id is not None and key.environment_id != environment_id):
         raise NotAuthorized("The API key belongs to another workspace or environment.")
 
 
