@@ -47,9 +47,7 @@ def connection_budget(connection: Connection) -> BudgetDefinition:
 def resource_budget(resource: Resource) -> BudgetDefinition | None:
     """The budget of a resource; None when it has no limit, or its capacities are not to be enforced."""
     capacities = resource.capacity if resource.enforce_capacity else ()
-    return _optional(
-        BudgetKind.RESOURCE, resource.resource_id, resource.version, capacities, resource.max_in_flight
-    )
+    return _optional(BudgetKind.RESOURCE, resource.resource_id, resource.version, capacities, resource.max_in_flight)
 
 
 def key_budget(key: ApiKey) -> BudgetDefinition | None:
