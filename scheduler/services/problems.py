@@ -26,9 +26,7 @@ class Problems:
     def __len__(self) -> int:
         return self._count
 
-    def add(
-        self, field: str, message: str, *, index: int | None = None, code: str = Invalid.default_code
-    ) -> None:
+    def add(self, field: str, message: str, *, index: int | None = None, code: str = Invalid.default_code) -> None:
         """Note a problem of a field; index: of the item that it belongs to."""
         self._count += 1
         self._codes.add(code)
@@ -36,9 +34,7 @@ class Problems:
             place = {} if index is None else {"index": index}
             self._shown.append({**place, "field": field, "message": message, "errorCode": code})
 
-    def add_decoding(
-        self, error: msgspec.ValidationError, field: str = "", *, index: int | None = None
-    ) -> None:
+    def add_decoding(self, error: msgspec.ValidationError, field: str = "", *, index: int | None = None) -> None:
         """Note what msgspec refused in `field` (the whole, when empty)."""
         inner, message = located(error)
         self.add(
