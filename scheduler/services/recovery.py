@@ -141,9 +141,7 @@ class Recovery:
         lowest = await self._store.items.lowest_unfinished(flow.batch_id, flow.resource_id)
         if lowest is None:
             return False
-        generation = await self._store.shards.raise_generation(
-            flow.batch_id, flow.resource_id, flow.generation
-        )
+        generation = await self._store.shards.raise_generation(flow.batch_id, flow.resource_id, flow.generation)
         if generation is None:
             return False
         definition = await self._refill.define(batch, flow)
