@@ -58,9 +58,7 @@ class Refill:
             if cursor >= flow.end or pushed >= room:
                 break
             limit = min(CHUNK, room - pushed)
-            following, entries = await self._store.items.window(
-                batch_id, resource_id, after_seq=cursor, limit=limit
-            )
+            following, entries = await self._store.items.window(batch_id, resource_id, after_seq=cursor, limit=limit)
             if following <= cursor:
                 break
             if not await self._engine.push(shard, flow, generation, cursor, following, entries):
