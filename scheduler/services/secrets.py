@@ -45,13 +45,9 @@ class Vault:
         try:
             return self._ready().decrypt(nonce, ciphertext, _VERSION).decode()
         except InvalidTag:
-            raise InvariantBroken(
-                "a secret does not open: BRIM_SECRET_KEY is not the one it was sealed with"
-            ) from None
+            raise InvariantBroken("a secret does not open: BRIM_SECRET_KEY is not the one it was sealed with") from None
 
     def _ready(self) -> AESGCM:
         if self._cipher is None:
-            raise Unavailable(
-                "Secrets cannot be handled: the server has no BRIM_SECRET_KEY.", retry_after_s=60
-            )
+            raise Unavailable("Secrets cannot be handled: the server has no BRIM_SECRET_KEY.", retry_after_s=60)
         return self._cipher
