@@ -118,9 +118,7 @@ class ItemView(Struct, rename="camel", frozen=True, kw_only=True):
     metadata: Raw | None
 
 
-def batch_view(
-    batch: Batch, counts: Counts, *, users: bool = False, now: datetime | None = None
-) -> BatchView:
+def batch_view(batch: Batch, counts: Counts, *, users: bool = False, now: datetime | None = None) -> BatchView:
     """A batch with the counts to show. users: who made it. now: lets the end be estimated from the pace so
     far."""
     return BatchView(
@@ -240,9 +238,7 @@ def event_frame(event: Event, ids: ItemIds) -> bytes:
 
 def running_frame(item: Item, ids: ItemIds) -> bytes:
     """The SSE frame of a started item: live only, without an id."""
-    return b'data: {"action":"item-running","payload":%s}\n\n' % one_line(
-        encode(running_item_view(item, ids))
-    )
+    return b'data: {"action":"item-running","payload":%s}\n\n' % one_line(encode(running_item_view(item, ids)))
 
 
 _LINE_ENDS = (
