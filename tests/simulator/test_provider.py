@@ -46,9 +46,7 @@ def kinds(provider: Provider, calls: int) -> dict[str, int]:
 
 def test_the_same_request_gets_the_same_answer() -> None:
     first, second = Provider(Options(), START_US), Provider(Options(seed=9), START_US + 50 * S)
-    assert (
-        reply(first.call(request(), START_US)).body == reply(second.call(request(), START_US + 60 * S)).body
-    )
+    assert reply(first.call(request(), START_US)).body == reply(second.call(request(), START_US + 60 * S)).body
     assert reply(first.call(request("other"), START_US)).body != reply(first.call(request(), START_US)).body
 
 
@@ -138,9 +136,7 @@ def test_a_script_sets_how_long_the_answer_is(wanted: int, words: int) -> None:
     assert answer["usage"]["completion_tokens"] == words
 
 
-@pytest.mark.parametrize(
-    "script", [{"status": 200}, {"latency_ms": -1}, {"retry_after_ms": -1}, {"hangs": True}]
-)
+@pytest.mark.parametrize("script", [{"status": 200}, {"latency_ms": -1}, {"retry_after_ms": -1}, {"hangs": True}])
 def test_a_script_that_makes_no_sense_is_400_and_named(script: dict[str, Any]) -> None:
     refused = reply(Provider(Options(), START_US).call(request(brim_sim=script), START_US))
     assert refused.status == 400
