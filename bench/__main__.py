@@ -1,13 +1,17 @@
-"""Run the benches and print what they measured: `python -m bench [noop] [http] [idle]`."""
+"""Run the benches and print what they measured: `python -m bench [noop] [http] [idle] [limits]`.
+
+Without names all but `limits`, which takes twelve minutes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 
-from bench import latency, throughput
+from bench import latency, limits, throughput
 
 BENCHES = ("noop", "http", "idle")
+LONG = ("limits",)
 
 
 def show(name: str, value: str) -> None:
@@ -40,14 +44,30 @@ async def run(names: list[str]) -> None:
         show("idle: POST to arrival at the provider, worst ms", f"{measured.worst_ms:.1f}")
 
 
+async def run_long(names: list[str]) -> None:
+    """Run the benches that take minutes."""
+    if "limits" in names:
+        for result in (
+            await limits.fill("requests", words=5, max_tokens=16),
+            await limits.fill("tokens", words=200, max_tokens=100),
+        ):
+            kind = f"limits, {result.bound_by} bind"
+            show(f"{kind}: share used from the second minute on", f"{result.share_used:.1%}")
+            show(f"{kind}: worst sliding minute, requests of {limits.RPM}", str(result.worst_requests))
+            show(f"{kind}: worst sliding minute, tokens of {limits.TPM:,}", f"{result.worst_tokens:,}")
+            show(f"{kind}: 429s", str(result.refused))
+            show(f"{kind}: items completed", str(result.completed))
+
+
 def main() -> int:
     """Read the names of the benches to run; all without any."""
     names = sys.argv[1:] or list(BENCHES)
-    unknown = [name for name in names if name not in BENCHES]
+    unknown = [name for name in names if name not in (*BENCHES, *LONG)]
     if unknown:
-        print(f"unknown bench {unknown[0]}; there are {', '.join(BENCHES)}", file=sys.stderr)
+        print(f"unknown bench {unknown[0]}; there are {', '.join((*BENCHES, *LONG))}", file=sys.stderr)
         return 2
     asyncio.run(run(names))
+    asyncio.run(run_long(names))
     return 0
 
 
