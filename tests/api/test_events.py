@@ -1,0 +1,154 @@
+"""Event streams: complete, in order, resumable, live."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from scheduler.domain.status import ItemStatus
+from tests.api.world import ApiWorld, item
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One event of a stream."""
+
+    event_id: int | None
+    data: str
+
+    @property
+    def action(self) -> str:
+        """Its action, or the bare marker."""
+        return str(json.loads(self.data)["action"]) if self.data.startswith("{") else self.data
+
+    @property
+    def payload(self) -> Any:
+        """What it carries."""
+        return json.loads(self.data)["payload"]
+
+
+@asynccontextmanager
+async def following(world: ApiWorld, batch_id: str, after: int | None = None) -> AsyncIterator[AsyncIterator[Frame]]:
+    """The frames of a batch, as they come."""
+    headers = {} if after is None else {"Last-Event-ID": str(after)}
+    async with world.client.stream("GET", f"{world.batches}/{batch_id}/events", headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        yield frames_of(answer)
+
+
+async def frames_of(answer: httpx.Response) -> AsyncIterator[Frame]:
+    """Parse a stream as strictly as the contract writes it."""
+    event_id: int | None = None
+    buffered = ""
+    async for text in answer.aiter_text():
+        buffered += text
+        while "\n\n" in buffered:
+            frame, buffered = buffered.split("\n\n", 1)
+            event_id, data = None, None
+            for line in frame.split("\n"):
+                if line.startswith("id: "):
+                    event_id = int(line[4:])
+                elif line.startswith("data: "):
+                    data = line[6:]
+            if data is not None:
+                yield Frame(event_id, data)
+
+
+async def collected(world: ApiWorld, batch_id: str, after: int | None = None) -> list[Frame]:
+    """All frames up to the end."""
+    async with following(world, batch_id, after) as frames, asyncio.timeout(15):
+        return [frame async for frame in frames]
+
+
+async def test_a_stream_tells_everything_once_and_in_order(world: ApiWorld) -> None:
+    batch = await world.create(3)
+    async with following(world, batch["batchId"]) as frames, asyncio.timeout(15):
+        first = await anext(frames)
+        assert (first.event_id, first.action) == (1, "batch-created")
+        assert first.payload["status"] == "PENDING"
+        assert "items" not in first.payload
+        await world.finish(batch["batchId"], [2])
+        second = await anext(frames)
+        assert (second.event_id, second.action) == (2, "item-completed")
+        assert second.payload["response"]["data"]["id"] == "answer-2"
+        await world.finish(batch["batchId"], [1, 3], ItemStatus.FAILED)
+        rest = [frame async for frame in frames]
+    assert [frame.action for frame in rest] == ["item-failed", "item-failed", "batch-failed", "[DONE]"]
+    assert [frame.event_id for frame in rest] == [3, 4, 5, None]
+    assert rest[2].payload["status"] == "FAILED"
+    assert (rest[2].payload["completed"], rest[2].payload["failed"]) == (1, 2)
+
+
+async def test_a_stream_resumes_anywhere_also_after_the_end(world: ApiWorld) -> None:
+    batch = await world.create(200)
+    for start in range(1, 201, 20):
+        await world.finish(batch["batchId"], range(start, start + 20))
+    whole = await collected(world, batch["batchId"])
+    assert [frame.event_id for frame in whole] == [*range(1, 203), None]
+    for after in (1, 64, 65, 201, 202, 900):
+        rest = await collected(world, batch["batchId"], after)
+        assert [frame.event_id for frame in rest] == [*range(after + 1, 203), None]
+        assert rest[-1].data == "[DONE]"
+
+
+async def test_items_that_start_are_told_live_and_without_id(world: ApiWorld) -> None:
+    batch = await world.create(2)
+    async with following(world, batch["batchId"]) as frames, asyncio.timeout(15):
+        assert (await anext(frames)).action == "batch-created"
+        claimed = await world.core.engine.claim(
+            await world.shard(), slots=1, open_slots=1, holder="h", lease_ms=5_000, crowded=frozenset()
+        )
+        assert len(claimed.leases) == 1
+        running = await anext(frames)
+        assert (running.event_id, running.action) == (None, "item-running")
+        assert (running.payload["status"], running.payload["response"]) == ("RUNNING", None)
+        await world.finish(batch["batchId"], [1, 2])
+        rest = [frame async for frame in frames]
+    assert [frame.action for frame in rest] == ["item-completed", "item-completed", "batch-completed", "[DONE]"]
+    assert "item-running" not in [frame.action for frame in await collected(world, batch["batchId"])]
+
+
+async def test_sync_creation_answers_with_the_stream(world: ApiWorld) -> None:
+    body = {"type": "SYNC", "items": [item(1), item(2)]}
+    async with asyncio.timeout(15), world.client.stream("POST", world.batches, json=body) as answer:
+        assert answer.status_code == 200
+        frames = frames_of(answer)
+        created = await anext(frames)
+        assert created.action == "batch-created"
+        await world.finish(created.payload["batchId"], [1, 2])
+        rest = [frame async for frame in frames]
+    assert [frame.action for frame in rest] == ["item-completed", "item-completed", "batch-completed", "[DONE]"]
+
+
+async def test_many_readers_follow_one_batch(world: ApiWorld) -> None:
+    batch = await world.create(50)
+    readers = [asyncio.create_task(collected(world, batch["batchId"])) for _ in range(10)]
+    for seq in range(1, 51):
+        await world.finish(batch["batchId"], [seq])
+    for frames in await asyncio.gather(*readers):
+        numbered = [frame for frame in frames if frame.action != "item-running"]
+        assert [frame.event_id for frame in numbered] == [*range(1, 53), None]
+
+
+async def test_no_frame_holds_a_line_end_of_any_kind(world: ApiWorld) -> None:
+    request = '{"messages": [\n{"role": "user",\r\n "content": "a\u2028b\u2029c\x85d"}]}'
+    body = f'{{"type": "ASYNC", "items": [{{"resourceId": "r", "request": {request}}}]}}'
+    batch = (await world.client.post(world.batches, content=body.encode())).json()
+    await world.finish(batch["batchId"], [1])
+    frames = await collected(world, batch["batchId"])
+    assert frames[1].payload["request"]["messages"][0]["content"] == "a\u2028b\u2029c\x85d"
+    assert all(len(frame.data.splitlines()) == 1 for frame in frames)
+
+
+async def test_a_bad_last_event_id_is_refused(world: ApiWorld) -> None:
+    batch = await world.create(1)
+    for bad in ("x", "-1", "1.5", "9" * 30):
+        answer = await world.client.get(f"{world.batches}/{batch['batchId']}/events", headers={"Last-Event-ID": bad})
+        assert (answer.status_code, answer.json()["errorCode"]) == (422, "VALIDATION_ERROR")
