@@ -166,7 +166,7 @@ class PostgresServer:
                 env={},
                 log=self._folder.path / "log" / "postgres.log",
                 death_signal=signal.SIGQUIT,
-                stop_signals=((signal.SIGINT, 5.0), (signal.SIGQUIT, 1.0)),
+                stop_signals=((signal.SIGINT, 2.5), (signal.SIGQUIT, 1.0)),
                 inherit_fd=self._folder.lock_fd,
                 account=account,
             )

@@ -67,7 +67,7 @@ class RedisServer:
                 env={"LC_ALL": "C"},
                 log=self._folder.path / "log" / "redis.log",
                 death_signal=signal.SIGTERM,
-                stop_signals=((signal.SIGTERM, 4.0),),
+                stop_signals=((signal.SIGTERM, 2.0),),
                 inherit_fd=self._folder.lock_fd,
                 account=Myself(),
             )

@@ -28,7 +28,7 @@ class EmbeddedServers:
 
     `async with` also starts a server again when it dies; plain `with` does not (tests). Enter it from the
     main thread: the servers end with the thread that started them. Entering raises EmbeddedRefused with a
-    reason for the person. Leaving takes at most about 7 s and leaves no process, socket or lock.
+    reason for the person. Leaving takes at most about 6 s and leaves no process, socket or lock.
 
     `durable=False` is for tests: much faster, and safe only against a killed process, not a lost machine.
     """

@@ -119,7 +119,7 @@ class Session:
                 await self._stop.wait()
                 return 0
             # Without a key of its own the command may do everything: it is the person's who started us.
-            command_env = child_environment({"BRIM_URL": url, "BRIM_API_KEY": admin_key.text, **addresses})
+            command_env = {**os.environ, "BRIM_URL": url, "BRIM_API_KEY": admin_key.text, **addresses}
             return await run_command(plan.command, command_env, self._stop)
 
     async def _servers(self, cleanup: AsyncExitStack) -> tuple[str, str]:
