@@ -88,9 +88,9 @@ ORDER BY b.environment_id DESC, b.batch_id DESC LIMIT $3;
 -- Params: $1 environment, $2 before this batch, $3 how many, $4 status
 SELECT b.*, k.name AS api_key_name
 FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
-WHERE (b.environment_id, b.status, b.batch_id) < ($1, $4, $2)
-    AND (b.environment_id, b.status, b.batch_id) >= ($1, $4, '00000000-0000-0000-0000-000000000000')
-ORDER BY b.environment_id DESC, b.status DESC, b.batch_id DESC LIMIT $3;
+WHERE (b.status, b.environment_id, b.batch_id) < ($4, $1, $2)
+    AND (b.status, b.environment_id, b.batch_id) >= ($4, $1, '00000000-0000-0000-0000-000000000000')
+ORDER BY b.status DESC, b.environment_id DESC, b.batch_id DESC LIMIT $3;
 
 -- name: flows
 -- The flows of a batch in the order of first use.

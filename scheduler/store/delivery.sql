@@ -35,7 +35,7 @@ WITH picked AS (
     SELECT p.batch_id, p.delivery_id
     FROM unnest($1::text[]) AS r (receiver) CROSS JOIN LATERAL (
         SELECT d.batch_id, d.delivery_id FROM deliveries d
-        WHERE d.receiver = r.receiver AND d.state = 'waiting' AND d.due_at <= clock_timestamp()
+        WHERE d.receiver = r.receiver AND d.state = 'waiting' AND d.due_at <= statement_timestamp()
         ORDER BY d.due_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ) p
     LIMIT $3
@@ -64,13 +64,18 @@ FROM deliveries d WHERE d.finished_at IS NULL ORDER BY d.due_at LIMIT 1;
 -- name: record
 -- What became of tries, where the lease is still the holder's.
 -- Params: $1 holder, $2 deliveries, $3 states, $4 next due times, $5 reasons, $6 HTTP statuses
+WITH held AS (
+    SELECT d.batch_id, w.*
+    FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::integer[])
+        AS w (delivery_id, state, due_at, reason, status)
+    CROSS JOIN LATERAL (
+        SELECT d.batch_id FROM deliveries d WHERE d.delivery_id = w.delivery_id AND d.holder = $1 LIMIT 1 FOR UPDATE) d
+)
 UPDATE deliveries d SET
-    state = w.state, due_at = w.due_at, reason = w.reason, holder = NULL, attempts = d.attempts + 1,
-    last_status = coalesce(w.status, d.last_status),
-    finished_at = CASE WHEN w.state = 'waiting' THEN NULL ELSE clock_timestamp() END
-FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::integer[])
-    AS w (delivery_id, state, due_at, reason, status)
-WHERE d.delivery_id = w.delivery_id AND d.holder = $1;
+    state = h.state, due_at = h.due_at, reason = h.reason, holder = NULL, attempts = d.attempts + 1,
+    last_status = coalesce(h.status, d.last_status),
+    finished_at = CASE WHEN h.state = 'waiting' THEN NULL ELSE clock_timestamp() END
+FROM held h WHERE d.batch_id = h.batch_id AND d.delivery_id = h.delivery_id;
 
 -- name: list_deliveries
 -- Deliveries of a batch, oldest first.

@@ -53,7 +53,7 @@ CREATE TABLE batches (
 -- Serves the list, newest first.
 CREATE INDEX batches_by_environment ON batches (environment_id, batch_id);
 -- Serves the list of one status.
-CREATE INDEX batches_by_status ON batches (environment_id, status, batch_id);
+CREATE INDEX batches_by_status ON batches (status, environment_id, batch_id);
 -- Serves reconciler and repair: what must be known to the engine.
 CREATE INDEX batches_open ON batches (shard, batch_id) WHERE status IN ('PENDING', 'RUNNING');
 -- Serves the canceller: items still to be cancelled.
