@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -195,14 +196,17 @@ class Attempts:
         """The canonical line of an attempt, and its metrics."""
         held, entry = job.held, job.held.lease.entry
         name = _NAMES[type(end)]
-        metrics.ATTEMPTS.labels(name).inc()
+        _ENDED[name].inc()
         run_ms = None if held.sent_s is None else (now_s - held.sent_s) * 1000
         wait_ms = None if held.sent_s is None else (held.sent_s - held.issued_s) * 1000
         if run_ms is not None and wait_ms is not None:
             metrics.RUN_MS.observe(run_ms)
             metrics.SEND_MS.observe(wait_ms)
-        line = _log.debug if isinstance(end, Succeeded) else _log.info
-        line(
+        level = logging.DEBUG if isinstance(end, Succeeded) else logging.INFO
+        if not _log.is_enabled_for(level):
+            return
+        _log.log(
+            level,
             "attempt.ended",
             end=name,
             batch=held.lease.ref.flow.batch_id,
@@ -226,3 +230,4 @@ _NAMES: Mapping[type[AttemptEnd], str] = {
     LimitHit: "limit_hit",
     Fatal: "fatal",
 }
+_ENDED = {name: metrics.ATTEMPTS.labels(name) for name in _NAMES.values()}
