@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.domain.errors import Conflict, Invalid, NotFound
+from scheduler.domain.errors import Conflict, Invalid, InvariantBroken, NotFound
 from scheduler.domain.ids import shard_of
 from scheduler.domain.setup import Target
 from scheduler.domain.status import ItemStatus
@@ -29,6 +29,8 @@ async def test_a_connection_comes_back_as_it_was_given(store: PostgresStore, ten
     assert stored is not None
     assert replace(stored, version=0, created_at=NOW, updated_at=NOW) == connection_in(tenant)
     assert stored.version == 1
+    assert b"sealed" not in repr(stored).encode()
+    assert await store.setup.connections() == [stored]
 
 
 async def test_a_resource_comes_back_as_it_was_given(store: PostgresStore, tenant: Tenant) -> None:
@@ -45,6 +47,10 @@ async def test_a_key_is_found_by_its_hash_only(store: PostgresStore, tenant: Ten
     assert stored is not None
     assert replace(stored, version=0, created_at=NOW, updated_at=NOW) == key_in(tenant)
     assert await store.setup.api_key_by_hash(b"other") is None
+    assert await store.setup.api_keys(tenant.environment_id) == [stored]
+    assert await store.setup.api_key(tenant.environment_id, tenant.api_key_id) == stored
+    with pytest.raises(InvariantBroken, match="hash"):
+        await store.setup.put_api_key(key_in(tenant), None, create=True)
 
 
 async def test_a_change_of_a_key_without_a_hash_keeps_its_secret(store: PostgresStore, tenant: Tenant) -> None:
@@ -105,6 +111,10 @@ async def test_what_is_missing_is_named(store: PostgresStore, tenant: Tenant) ->
     astray = replace(resource, targets=(Target(lost, "m"),))
     assert await code_of(setup.put_resource(astray, create=True)) == "AI_CONNECTION_NOT_FOUND"
     assert await setup.resource(tenant.environment_id, lost) is None
+    key = key_in(tenant, api_key_id=lost, name="x")
+    assert await code_of(setup.put_api_key(key, None, create=False)) == "API_KEY_NOT_FOUND"
+    assert await setup.connection(tenant.environment_id, lost) is None
+    assert await setup.workspace(lost) is None
     assert not await setup.delete_connection(tenant.environment_id, lost)
     assert not await setup.delete_resource(tenant.environment_id, lost)
     assert not await setup.delete_environment(lost)

@@ -9,9 +9,11 @@ import asyncpg
 import pytest
 
 from scheduler.domain.errors import InvariantBroken, Unavailable
+from scheduler.ports.store import Flushed
 from scheduler.store import PostgresStore, connecting, database
 from scheduler.store.failures import is_passing, translated
 from scheduler.store.migrations import migrate
+from tests.polling import eventually
 from tests.store.factories import Tenant, make_batch, outcome
 from tests.store.waiting import wait_for_waiters
 
@@ -67,13 +69,15 @@ async def test_the_store_goes_on_after_its_sessions_were_killed(
         await postgres.execute(kill)
         with pytest.raises(Unavailable):
             await flush
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                flushed = await store.outcomes.flush([outcome(batch, 1)])
-                break
-            except Unavailable:
-                await asyncio.sleep(0.005)
+
+    async def flushed_again() -> Flushed | None:
+        try:
+            return await store.outcomes.flush([outcome(batch, 1)])
+        except Unavailable:
+            return None
+
+    flushed = await eventually(flushed_again, "the store answers again", within_s=20)
+    assert flushed is not None
     assert flushed.recorded == ("recorded",)
 
 

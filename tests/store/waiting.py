@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import asyncpg
+
+from tests.polling import eventually
 
 
 async def wait_for_waiters(connection: asyncpg.Connection, count: int) -> None:
     """Until `count` other sessions wait for a lock."""
-    async with asyncio.timeout(20):
-        while True:
-            waiting = await connection.fetchval("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
-            if waiting >= count:
-                return
-            await asyncio.sleep(0.005)
+
+    async def enough() -> bool:
+        waiting: int = await connection.fetchval("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+        return waiting >= count
+
+    await eventually(enough, f"{count} sessions that wait for a lock", within_s=20)
