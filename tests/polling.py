@@ -1,11 +1,12 @@
 """Waiting for other processes: the only place in the tests that pauses."""
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar, overload
 
 _PAUSE_S = 0.02
+T = TypeVar("T")
 
 
 def until(condition: Callable[[], object], what: str, within_s: float = 15.0) -> None:
@@ -16,16 +17,17 @@ def until(condition: Callable[[], object], what: str, within_s: float = 15.0) ->
         time.sleep(_PAUSE_S)
 
 
-async def eventually(
-    condition: Callable[[], object] | Callable[[], Awaitable[object]], what: str, within_s: float = 15.0
-) -> None:
-    """Like `until`, in an event loop; `condition` may be a coroutine function."""
+@overload
+async def eventually(condition: Callable[[], Awaitable[T]], what: str, within_s: float = ...) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T], what: str, within_s: float = ...) -> T: ...
+async def eventually(condition: Callable[[], object], what: str, within_s: float = 15.0) -> object:
+    """Like `until`, in an event loop; `condition` may be a coroutine function. Returns its first true answer."""
     deadline = time.monotonic() + within_s
     while True:
-        answer = condition()
-        if inspect.isawaitable(answer):
-            answer = await answer
+        asked = condition()
+        answer = await asked if isinstance(asked, Awaitable) else asked
         if answer:
-            return
+            return answer
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
         await asyncio.sleep(_PAUSE_S)

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,14 @@ def _pids(tmp_path: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
+def _started(tmp_path: Path, count: int) -> bool:
+    return len(_pids(tmp_path)) == count
+
+
 async def test_a_dead_process_is_started_again(start: Start, tmp_path: Path) -> None:
     member = start("at-once")
     for count in (1, 2, 3):
-        await eventually(lambda count=count: len(_pids(tmp_path)) == count, f"start {count}")
+        await eventually(partial(_started, tmp_path, count), f"start {count}")
         os.kill(_pids(tmp_path)[-1], signal.SIGKILL)
     await eventually(lambda: member.deaths == 3, "three deaths were seen")
     assert member.last_exit_code == -signal.SIGKILL
