@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -78,3 +80,12 @@ def _version() -> str:
         return version("brim-server")
     except PackageNotFoundError:
         return "0"
+
+
+def print_description() -> None:
+    """Print the OpenAPI description: `python -m api.app > docs/openapi.json`."""
+    sys.stdout.write(json.dumps(described_app().openapi(), indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    print_description()

@@ -21,7 +21,7 @@ from scheduler.services.capacity_body import CapacityBody, Slots, capacities_of
 from scheduler.services.json_text import Fields, JsonText, is_null, is_object
 from scheduler.services.problems import Problems
 
-_KNOWN: Final = frozenset(
+KNOWN_FIELDS: Final = frozenset(
     {"type", "items", "capacity", "maxInFlight", "priority", "metadata", "deadline", "callbackOptions"}
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -68,7 +68,7 @@ class EnvelopeReader:
     async def read(self, now: datetime, allow_hosts: Collection[str], resolve: Resolve = resolve_host) -> Envelope:
         """The envelope; only to be used when `problems` is still empty afterwards."""
         for name in self._fields:
-            if name not in _KNOWN:
+            if name not in KNOWN_FIELDS:
                 self._problems.add(name, "is not a known field")
         kind = self._required("type", BatchType) or BatchType.ASYNC
         capacity = self._optional("capacity", list[CapacityBody]) or []

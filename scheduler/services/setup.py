@@ -7,32 +7,40 @@ their parent. Secrets may be given as "env:NAME". Keys are stored as hashes, so 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
 from scheduler.domain.errors import Conflict, Invalid
 from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import SetupStore, Store
 from scheduler.services.keys import MadeKey, hash_key, key_from
-from scheduler.services.problems import Problems
 from scheduler.services.recovery import Recovery
 from scheduler.services.secrets import Vault
 from scheduler.services.setup_bodies import (
     ApiKeyBody,
     ConnectionBody,
     EnvironmentBody,
-    Name,
     ResourceBody,
     WorkspaceBody,
 )
 from scheduler.services.setup_effects import SetupEffects
+from scheduler.services.setup_file import (
+    EnvironmentTable,
+    SetupFile,
+    Table,
+    WorkspaceTable,
+    camel,
+    converted,
+    parsed,
+    rename,
+    tables,
+    target_of,
+)
 from scheduler.services.setup_forms import Address, ConnectionForm, fill_key, fill_resource
 from scheduler.services.setup_objects import SetupObjects
 from scheduler.services.shards import Shards
@@ -41,8 +49,6 @@ from scheduler.settings import Settings
 
 _ENV = "env:"
 _LEAST_KEY_CHARACTERS = 16
-Table = dict[str, Any]
-T = TypeVar("T")
 
 
 class CoreParts(Protocol):
@@ -87,24 +93,6 @@ class AppliedConfiguration:
         return tuple(each for each in self.objects if each.made)
 
 
-class _Environment(Struct, forbid_unknown_fields=True):
-    name: Name
-    id: UUID | None = None
-    connection: list[Table] = []
-    resource: list[Table] = []
-    api_key: list[Table] = []
-
-
-class _Workspace(Struct, forbid_unknown_fields=True):
-    name: Name
-    id: UUID | None = None
-    environment: list[_Environment] = []
-
-
-class _File(Struct, forbid_unknown_fields=True):
-    workspace: list[_Workspace] = []
-
-
 async def apply_configuration(
     core: CoreParts, text: str, environ: Mapping[str, str] = os.environ
 ) -> AppliedConfiguration:
@@ -113,25 +101,7 @@ async def apply_configuration(
     Raises Invalid naming the place in the file, Conflict for an id that is taken, Unavailable when Postgres is down.
     Objects that come before a faulty one stay applied.
     """
-    return await _Applying(core, environ).apply(_parsed(text))
-
-
-def _parsed(text: str) -> _File:
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Invalid(f"The configuration is not valid TOML: {error}") from None
-    return _converted(raw, _File, "")
-
-
-def _converted(raw: object, kind: type[T], place: str) -> T:
-    problems = Problems()
-    try:
-        return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        problems.add_decoding(error, place)
-    problems.raise_if_any()
-    raise AssertionError("unreachable")
+    return await _Applying(core, environ).apply(parsed(text))
 
 
 class _Applying:
@@ -147,7 +117,7 @@ class _Applying:
         self._environ = environ
         self._applied: list[AppliedObject] = []
 
-    async def apply(self, file: _File) -> AppliedConfiguration:
+    async def apply(self, file: SetupFile) -> AppliedConfiguration:
         for workspace in file.workspace:
             await self._workspace(workspace)
         return AppliedConfiguration(tuple(self._applied))
@@ -155,7 +125,7 @@ class _Applying:
     def _note(self, kind: str, name: str, object_id: UUID, change: str, **more: Any) -> None:
         self._applied.append(AppliedObject(kind, name, object_id, change, **more))
 
-    async def _workspace(self, wanted: _Workspace) -> None:
+    async def _workspace(self, wanted: WorkspaceTable) -> None:
         existing = [(each.workspace_id, each.name) for each in await self._setup.workspaces()]
         found = _find(existing, wanted.id, wanted.name, f"workspace {wanted.name}")
         body = WorkspaceBody(name=wanted.name, workspace_id=wanted.id or UNSET)
@@ -169,7 +139,7 @@ class _Applying:
         for environment in wanted.environment:
             await self._environment(workspace_id, environment, f"{wanted.name}/{environment.name}")
 
-    async def _environment(self, workspace_id: UUID, wanted: _Environment, place: str) -> None:
+    async def _environment(self, workspace_id: UUID, wanted: EnvironmentTable, place: str) -> None:
         existing = [(each.environment_id, each.name) for each in await self._setup.environments(workspace_id)]
         found = _find(existing, wanted.id, wanted.name, f"environment {place}")
         body = EnvironmentBody(name=wanted.name, environment_id=wanted.id or UNSET)
@@ -191,15 +161,15 @@ class _Applying:
             await self._api_key(address, table, f"{place}: api_key[{position}]")
 
     async def _connection(self, address: Address, table: Table, place: str) -> None:
-        fields = _camel(table)
-        _rename(fields, "id", "connectionId")
+        fields = camel(table)
+        rename(fields, "id", "connectionId")
         config = dict(fields.get("config", {}))
         for name in ("baseUrl", "apiKey"):
             if name in fields:
                 config[name] = fields.pop(name)
         if config:
             fields["config"] = {name: self._secret(value, f"{place}.{name}") for name, value in config.items()}
-        body = _converted(fields, ConnectionBody, place)
+        body = converted(fields, ConnectionBody, place)
         before = _existing(
             await self._setup.connections(address.environment_id),
             lambda each: each.connection_id,
@@ -218,17 +188,17 @@ class _Applying:
         self._note("connection", connection.name, connection.connection_id, change)
 
     async def _resource(self, address: Address, table: Table, place: str) -> None:
-        fields = _camel(table)
-        _rename(fields, "id", "resourceId")
+        fields = camel(table)
+        rename(fields, "id", "resourceId")
         if "connection" in fields or "model" in fields:
             target = {"connection": fields.pop("connection", None), "model": fields.pop("model", None)}
-            fields["model"] = _target(target, place)
+            fields["model"] = target_of(target, place)
         if "fallback" in fields:
             fields["fallbackModels"] = [
-                _target(_camel(each), f"{place}.fallback[{position}]")
-                for position, each in enumerate(_tables(fields.pop("fallback"), f"{place}.fallback"))
+                target_of(camel(each), f"{place}.fallback[{position}]")
+                for position, each in enumerate(tables(fields.pop("fallback"), f"{place}.fallback"))
             ]
-        body = _converted(fields, ResourceBody, place)
+        body = converted(fields, ResourceBody, place)
         before = _existing(
             await self._setup.resources(address.environment_id),
             lambda each: each.resource_id,
@@ -247,10 +217,10 @@ class _Applying:
         self._note("resource", resource.name, resource.resource_id, change)
 
     async def _api_key(self, address: Address, table: Table, place: str) -> None:
-        fields = _camel(table)
-        _rename(fields, "id", "apiKeyId")
+        fields = camel(table)
+        rename(fields, "id", "apiKeyId")
         chosen = self._chosen(fields.pop("key", None), place)
-        body = _converted(fields, ApiKeyBody, place)
+        body = converted(fields, ApiKeyBody, place)
         before = _existing(
             await self._setup.api_keys(address.environment_id),
             lambda each: each.api_key_id,
@@ -334,45 +304,3 @@ def _same_resource(before: Resource, after: Resource) -> bool:
 def _same_key(before: ApiKey, after: ApiKey) -> bool:
     same = replace(after, version=before.version, created_at=before.created_at, updated_at=before.updated_at)
     return same == before
-
-
-def _camel_name(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(part.capitalize() for part in others)
-
-
-def _camel(table: Table) -> Table:
-    """A table with names as the API has them; what lies inside default_args and config headers is not ours."""
-    fields = {_camel_name(name): value for name, value in table.items()}
-    if isinstance(fields.get("capacity"), list):
-        fields["capacity"] = [
-            {_camel_name(name): value for name, value in each.items()} if isinstance(each, dict) else each
-            for each in fields["capacity"]
-        ]
-    if isinstance(fields.get("config"), dict):
-        fields["config"] = {_camel_name(name): value for name, value in fields["config"].items()}
-    return fields
-
-
-def _rename(fields: Table, old: str, new: str) -> None:
-    if old in fields:
-        fields[new] = fields.pop(old)
-
-
-def _tables(value: object, place: str) -> list[Table]:
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise Invalid(f"{place} must be a list of tables")
-    return value
-
-
-def _target(target: Table, place: str) -> Table:
-    """{connection = name or id, model = …} as the API writes a target."""
-    connection, model = target.pop("connection", None), target.pop("model", None)
-    if target:
-        raise Invalid(f"{place}.{next(iter(target))} is not known")
-    if not isinstance(connection, str) or not isinstance(model, str):
-        raise Invalid(f"{place}: connection and model are required")
-    try:
-        return {"connectionId": str(UUID(connection)), "model": model}
-    except ValueError:
-        return {"connectionName": connection, "model": model}
