@@ -1,0 +1,56 @@
+"""What still works while Redis is away: everything but running."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+
+from scheduler.bootstrap import open_core
+from scheduler.domain.status import ItemStatus
+from scheduler.settings import Settings
+from tests.api.server import serving
+from tests.api.test_events import frames_of
+from tests.api.world import ApiWorld, outcome
+
+
+@pytest.fixture
+async def lonely(settings: Settings) -> AsyncIterator[ApiWorld]:
+    """A tenant on an API whose Redis does not answer."""
+    away = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    async with open_core(away) as core, serving(core) as url:
+        world = ApiWorld(core, url)
+        try:
+            await world.set_up()
+            yield world
+        finally:
+            await world.close()
+
+
+async def test_batches_are_created_read_cancelled_and_followed(lonely: ApiWorld) -> None:
+    batch = await lonely.create(3)
+    path = f"{lonely.batches}/{batch['batchId']}"
+    shown = (await lonely.client.get(path)).json()
+    assert (shown["pending"], shown["running"]) == (3, 0)
+    assert [each["status"] for each in shown["items"]] == ["PENDING"] * 3
+    cancelled = await lonely.client.post(f"{path}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (201, "CANCELLED")
+    outcomes = [outcome(UUID(batch["batchId"]), seq, ItemStatus.CANCELLED) for seq in (1, 2, 3)]
+    await lonely.core.store.outcomes.flush(outcomes)
+    async with asyncio.timeout(20), lonely.client.stream("GET", f"{path}/events") as answer:
+        actions = [frame.action async for frame in frames_of(answer)]
+    assert actions == ["batch-created", *["item-cancelled"] * 3, "batch-cancelled", "[DONE]"]
+
+
+async def test_readiness_and_pauses_say_so(lonely: ApiWorld) -> None:
+    ready = await lonely.client.get("/health/ready")
+    assert (ready.status_code, ready.json()["errorCode"]) == (503, "UNAVAILABLE")
+    assert ready.json()["details"]["missing"] == ["redis"]
+    assert int(ready.headers["retry-after"]) >= 1
+    assert (await lonely.client.get("/health/live")).status_code == 200
+    batch = await lonely.create(1)
+    paused = await lonely.client.post(f"{lonely.batches}/{batch['batchId']}/pause")
+    assert (paused.status_code, paused.json()["errorCode"]) == (503, "UNAVAILABLE")
+    assert "retry-after" in paused.headers
