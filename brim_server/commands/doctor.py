@@ -20,12 +20,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir", metavar="DIR", type=Path, help="folder of a running `up` (BRIM_DATA_DIR, else .brim)"
     )
+    parser.add_argument(
+        "--this-host",
+        action="store_true",
+        help="check only that a worker of this host gives signs of life (a container's health check)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything and return 0 when all is well, otherwise 1."""
     setproctitle("brim-server doctor")
-    from brim_server.running.checkup import examine
+    from brim_server.running.checkup import examine, examine_this_host
     from brim_server.running.published import read_published
     from scheduler.settings import Settings
 
@@ -36,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
             values["redis_url"] = urls.redis_url
         if arguments.data_dir is not None or "BRIM_DATABASE_URL" not in os.environ:
             values["database_url"] = urls.database_url
-    findings = asyncio.run(examine(Settings(**values)))
+    check = examine_this_host if arguments.this_host else examine
+    findings = asyncio.run(check(Settings(**values)))
     for finding in findings:
         print(f"{'ok     ' if finding.good else 'TROUBLE'}  {finding.check}: {finding.detail}")
     return 0 if all(finding.good for finding in findings) else 1

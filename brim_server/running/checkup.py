@@ -1,6 +1,7 @@
 """The checks of `brim-server doctor`; each is one small function, and none changes anything."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ async def examine(settings: Settings) -> list[Finding]:
     if all(finding.good for finding in findings):
         findings.extend(await _guarded("workers", lambda: _core(settings)))
     return findings
+
+
+async def examine_this_host(settings: Settings) -> list[Finding]:
+    """Check only that a worker of this host gives signs of life. Trouble elsewhere is not its fault."""
+    return await _guarded("worker of this host", lambda: _this_host(settings))
 
 
 async def _guarded(check: str, ask: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
@@ -79,6 +85,15 @@ async def _core(settings: Settings) -> list[Finding]:
         workers = sum(1 for process in alive if process["kind"] == "worker")
         detail = f"{workers} alive" if workers else f"none was heard of within {_ALIVE_WITHIN_S:.0f} s"
         return [Finding("workers", workers > 0, detail), await _queues(core, workers)]
+
+
+async def _this_host(settings: Settings) -> list[Finding]:
+    host = socket.gethostname()
+    async with open_core(settings, max_connections=1) as core:
+        alive = await core.store.shards.alive(_ALIVE_WITHIN_S)
+    workers = sum(1 for process in alive if process["kind"] == "worker" and process["info"].get("host") == host)
+    detail = f"{workers} alive on {host}" if workers else f"none on {host} was heard of within {_ALIVE_WITHIN_S:.0f} s"
+    return [Finding("worker of this host", workers > 0, detail)]
 
 
 async def _queues(core: Core, workers: int) -> Finding:

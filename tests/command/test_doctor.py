@@ -1,9 +1,11 @@
 """What the doctor finds wrong."""
 
+import socket
+
 import pytest
 import redis.asyncio
 
-from brim_server.running.checkup import Finding, examine
+from brim_server.running.checkup import Finding, examine, examine_this_host
 from scheduler.bootstrap import open_core
 from scheduler.settings import Settings
 
@@ -24,6 +26,16 @@ async def test_a_worker_that_was_heard_of_counts(empty_redis: str, database: str
         await core.store.shards.beat("a-holder", "worker", {})
     found = _by_name(await examine(settings))
     assert found["workers"] == Finding("workers", True, "1 alive")
+
+
+async def test_a_worker_elsewhere_does_not_speak_for_this_host(empty_redis: str, database: str) -> None:
+    settings = Settings(redis_url=empty_redis, database_url=database)
+    async with open_core(settings) as core:
+        await core.store.shards.beat("a-holder", "worker", {"host": "another"})
+        (alone,) = await examine_this_host(settings)
+        await core.store.shards.beat("our-holder", "worker", {"host": socket.gethostname()})
+        (found,) = await examine_this_host(settings)
+    assert (alone.good, found.good) == (False, True)
 
 
 async def test_missing_migrations_are_named_with_what_to_do(empty_redis: str, bare_database: str) -> None:
