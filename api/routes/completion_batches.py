@@ -53,7 +53,7 @@ async def create_batch(
     raw = await read_body(request, services.settings.max_body_bytes)
     batch = await services.creation.create(CreateRequest(workspaceId, environmentId, principal, raw, idempotency_key))
     if batch.type is BatchType.SYNC:
-        return event_source(services.events.frames(batch, after))
+        return event_source(services.events.frames(batch, after, created=True))
     view = batch_view(batch, counts_of(batch, 0))
     if includesItems:
         return await with_items(services, batch, view, 201)

@@ -69,14 +69,18 @@ class Feed:
 
     @asynccontextmanager
     async def watch(
-        self, shard: int, workspace_id: object, environment_id: object, batch_id: object
+        self, shard: int, workspace_id: object, environment_id: object, batch_id: object, *, from_start: bool = False
     ) -> AsyncIterator[Watch]:
-        """Read a batch's feed from now on. Read Postgres after entering, then wait: nothing is missed."""
+        """Read a batch's feed from now on. Read Postgres after entering, then wait: nothing is missed.
+
+        from_start: also what its stream holds already, for the creator of the batch, whose first items may have
+        started before the watch.
+        """
         reader = self._shards.get(shard)
         if reader is None:
             reader = self._shards[shard] = _ShardReader(self._url)
         stream = keys.feed(shard, str(workspace_id), str(environment_id), str(batch_id))
-        watch = await reader.add(stream)
+        watch = await reader.add(stream, from_start=from_start)
         try:
             yield watch
         finally:
@@ -101,11 +105,14 @@ class _ShardReader:
         self._connection_id: int | None = None
         self._stopped = False
 
-    async def add(self, stream: str) -> Watch:
-        """Watch one stream from its present end. The present end is read at once, so that what comes between two
-        reads is not skipped; when Redis is away, reading starts at the next entry it hears of."""
+    async def add(self, stream: str, *, from_start: bool) -> Watch:
+        """Watch one stream from its present end (or from its start, if nobody watches it yet). The present end is
+        read at once, so that what comes between two reads is not skipped; when Redis is away, reading starts at the
+        next entry it hears of."""
         watch = Watch()
-        if stream not in self._watches:
+        if stream not in self._watches and from_start:
+            self._positions.setdefault(stream, b"0-0")
+        elif stream not in self._watches:
             with contextlib.suppress(Unavailable), translated():
                 newest: list[tuple[bytes, object]] = await call(self._caller, "XREVRANGE", stream, "+", "-", "COUNT", 1)
                 self._positions.setdefault(stream, newest[0][0] if newest else b"0-0")

@@ -53,9 +53,9 @@ class Feed(Protocol):
     """The live feeds of all batches."""
 
     def watch(
-        self, shard: int, workspace_id: object, environment_id: object, batch_id: object
+        self, shard: int, workspace_id: object, environment_id: object, batch_id: object, *, from_start: bool = False
     ) -> AbstractAsyncContextManager[Watch]:
-        """Follow one batch from now on."""
+        """Follow one batch from now on; from_start: with what its feed holds already."""
         ...
 
 
@@ -67,15 +67,15 @@ class EventStream:
         self._feed = feed
         self._tenants = tenants
 
-    async def frames(self, batch: Batch, after: int) -> AsyncIterator[bytes]:
+    async def frames(self, batch: Batch, after: int, *, created: bool = False) -> AsyncIterator[bytes]:
         """Frames with a number above `after` (0: from the start), several to a chunk, `[DONE]` at the end
-        of the batch.
+        of the batch. created: the reader has just created the batch, so items that started meanwhile are live to it.
 
         When it fails, an error frame and `[ERROR]` end it: the caller resumes with the last id that it saw.
         """
         try:
             ids = ItemIds(batch.batch_id)
-            async for chunk in self._follow(batch, after, lambda event: event_frame(event, ids), started=True):
+            async for chunk in self._follow(batch, after, lambda event: event_frame(event, ids), started=True, created=created):
                 yield chunk
             yield DONE
         except Exception as error:
@@ -102,10 +102,11 @@ class EventStream:
             yield chunk
 
     async def _follow(
-        self, batch: Batch, after: int, render: Callable[[Event], bytes], *, started: bool
+        self, batch: Batch, after: int, render: Callable[[Event], bytes], *, started: bool, created: bool = False
     ) -> AsyncIterator[bytes]:
         shard = await self._tenants.shard_of(batch.environment_id)
-        async with self._feed.watch(shard, batch.workspace_id, batch.environment_id, batch.batch_id) as watch:
+        address = (batch.workspace_id, batch.environment_id, batch.batch_id)
+        async with self._feed.watch(shard, *address, from_start=created) as watch:
             reader = _Reader(self._store, batch, after, render)
             while True:
                 async for chunk in reader.recorded():
