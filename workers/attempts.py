@@ -95,6 +95,14 @@ class Attempts:
         return len(left)
 
     async def _run(self, job: Job) -> None:
+        try:
+            await self._attempt(job)
+        except Exception:
+            # A lease that is kept without being worked on would be renewed for ever: let it expire.
+            _log.exception("attempt.lost", seq=job.item.seq, batch=str(job.item.batch_id))
+            self._holdings.drop(job.held)
+
+    async def _attempt(self, job: Job) -> None:
         held = job.held
         try:
             if self._clock() > held.send_by_s:

@@ -149,6 +149,12 @@ class Committer:
             return Committed()
         try:
             return await self._commit(taken, wait_for_locks=patient)
+        except Exception:
+            # A lease that is kept without being worked on would be renewed for ever: let it expire.
+            for finished in taken:
+                self._holdings.drop(finished.held)
+                self._bytes -= finished.size
+            raise
         finally:
             metrics.UNFLUSHED.set(len(self))
             if not len(self):

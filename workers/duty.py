@@ -10,7 +10,7 @@ import structlog
 
 from scheduler.domain.errors import Unavailable
 
-LONGEST_BACKOFF_S = 5.0
+LONGEST_BACKOFF_S = 2.0
 
 _log = structlog.get_logger(__name__)
 

@@ -79,7 +79,7 @@ class Loading:
             _log.exception("load.failed", shard=shard, claimed=len(helds))
             self._returns.hand_back(helds, STORE_AWAY_MS)
             return
-        jobs = [job for job in (self._sort_out(held, loaded) for held in helds) if job is not None]
+        jobs = [job for job in (self._sort_out_safely(held, loaded) for held in helds) if job is not None]
         if jobs:
             self._mark_running(jobs)
             await self._start(jobs)
@@ -93,6 +93,14 @@ class Loading:
         if any(self._catalog.resource(_resource_of(held)) is None for held in helds):
             await self._catalog.refresh(max_age_s=0)
         return loaded
+
+    def _sort_out_safely(self, held: Held, loaded: Loaded) -> Job | None:
+        try:
+            return self._sort_out(held, loaded)
+        except Exception:
+            _log.exception("claim.unreadable", batch=held.lease.ref.flow.batch_id, seq=held.lease.ref.position)
+            self._returns.hand_back([held], UNUSABLE_MS)
+            return None
 
     def _sort_out(self, held: Held, loaded: Loaded) -> Job | None:
         """The call to make for a lease; None when it was dealt with otherwise."""
@@ -168,7 +176,9 @@ class Loading:
         items = [(job.item.batch_id, job.item.seq, job.item.run) for job in jobs]
         try:
             await self._store.deliveries.add_running(items, self._wall.at(self._clock()))
-        except Unavailable:
+        except Exception as problem:
+            if not isinstance(problem, Unavailable):
+                _log.exception("announcement.failed", items=len(items))
             self._returns.hand_back([job.held for job in jobs], STORE_AWAY_MS)
             return False
         return True

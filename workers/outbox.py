@@ -33,11 +33,13 @@ class Outbox(Generic[T]):
         name: str,
         chunk: int,
         send: Callable[[int, list[T]], Awaitable[None]],
-        on_lost: Callable[[int, list[T]], Awaitable[None]],
+        forget: Callable[[list[T]], None],
+        on_lost: Callable[[int], Awaitable[None]],
     ) -> None:
         self._name = name
         self._chunk = chunk
         self._send = send
+        self._forget = forget
         self._on_lost = on_lost
         self._waiting: dict[int, list[T]] = {}
         self._senders: dict[int, asyncio.Task[None]] = {}
@@ -47,7 +49,9 @@ class Outbox(Generic[T]):
         waiting = self._waiting.setdefault(shard, [])
         waiting += messages
         if len(waiting) > KEPT:
-            del waiting[: len(waiting) - KEPT]
+            surplus = len(waiting) - KEPT
+            self._forget(waiting[:surplus])
+            del waiting[:surplus]
         if shard not in self._senders:
             task = asyncio.create_task(self._drain(shard), name=f"{self._name}-{shard}")
             self._senders[shard] = task
@@ -71,22 +75,24 @@ class Outbox(Generic[T]):
                     await self._send(shard, messages)
                     failures = 0
                 except EpochLost:
-                    await self._lost(shard, messages)
+                    self._forget(messages)
+                    await self._lost(shard)
                 except Unavailable as problem:
                     waiting[:0] = messages
                     failures += 1
                     if failures == 1:
                         _log.warning("outbox.waiting", outbox=self._name, shard=shard, problem=problem.message)
                     await asyncio.sleep(backoff_s(failures))
-        except Exception:
-            _log.exception("outbox.failed", outbox=self._name, shard=shard)
-            waiting.clear()
+                except Exception:
+                    # A lease that is kept without being worked on would be renewed for ever: let it expire.
+                    _log.exception("outbox.failed", outbox=self._name, shard=shard, messages=len(messages))
+                    self._forget(messages)
         finally:
             del self._senders[shard]
 
-    async def _lost(self, shard: int, messages: list[T]) -> None:
+    async def _lost(self, shard: int) -> None:
         try:
-            await self._on_lost(shard, messages)
+            await self._on_lost(shard)
         except Unavailable as problem:
             _log.warning("outbox.shard_lost", outbox=self._name, shard=shard, problem=problem.message)
             await asyncio.sleep(backoff_s(1))

@@ -4,7 +4,7 @@ here."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler.domain.work import Doorbell, Refund, Release, Settlement
@@ -45,8 +45,10 @@ class Returns:
         self._recovery = recovery
         self._clock = clock
         self._doorbells: dict[int, dict[str, Doorbell]] = {}
-        self._settles: Outbox[Settling | None] = Outbox("settle", SETTLE_CHUNK, self._settle, self._settles_lost)
-        self._releases: Outbox[Returning] = Outbox("release", RELEASE_CHUNK, self._release, self._releases_lost)
+        self._settles: Outbox[Settling | None] = Outbox(
+            "settle", SETTLE_CHUNK, self._settle, self._forget, self._ring_again
+        )
+        self._releases: Outbox[Returning] = Outbox("release", RELEASE_CHUNK, self._release, self._forget, self._recover)
 
     def settle(self, shard: int, settlings: Iterable[Settling], doorbells: Iterable[Doorbell] = ()) -> None:
         """End leases and tell readers; the newest doorbell of a batch is enough."""
@@ -111,20 +113,20 @@ class Returns:
         for message in messages:
             self._holdings.drop(message.held)
 
-    async def _settles_lost(self, shard: int, messages: list[Settling | None]) -> None:
-        """The leases went with the epoch; readers are told all the same, on the new one."""
+    def _forget(self, messages: Sequence[Settling | Returning | None]) -> None:
         for message in messages:
             if message is not None:
                 self._holdings.drop(message.held)
+
+    async def _recover(self, shard: int) -> None:
+        """The leases went with the epoch; the repair brings the entries back."""
+        await self._recovery.ensure(shard)
+
+    async def _ring_again(self, shard: int) -> None:
+        """Readers are told all the same, on the new epoch."""
         await self._recovery.ensure(shard)
         if self._doorbells.get(shard):
             self._settles.put(shard, [None])
-
-    async def _releases_lost(self, shard: int, messages: list[Returning]) -> None:
-        """The repair brings the entries back by itself."""
-        for message in messages:
-            self._holdings.drop(message.held)
-        await self._recovery.ensure(shard)
 
 
 def _newest(one: Mapping[str, Doorbell], other: Mapping[str, Doorbell]) -> dict[str, Doorbell]:

@@ -48,6 +48,8 @@ CANCEL_S = 0.5
 """Between two looks for cancelled batches: what a caller waits for `batch-cancelled` beside its running
 items."""
 REFILLERS = 4
+CLAIM_GRACE_S = 3.0
+"""For claims on their way when the drain begins; a wait for a token is shorter."""
 COMMIT_GRACE_S = 4.0
 """After the drain: for outcomes, settlements and callbacks on their way."""
 
@@ -206,14 +208,15 @@ class Worker:
         ]
         _log.info("worker.started", holder=self.holder, concurrency=settings.worker_concurrency)
         await stop.wait()
+        drained_by_s = time.monotonic() + settings.drain_s
         _log.info("worker.draining", in_flight=d.holdings.in_flight)
         d.wakes.interrupt()
         d.sender.stop_waiting()
         for _ in range(REFILLERS):
             d.refiller.stop_waiting()
-        await _end(claiming, settings.drain_s / 2)
+        await _end(claiming, CLAIM_GRACE_S)
         await d.dispatcher.served()
-        given_back = await d.attempts.finish(settings.drain_s)
+        given_back = await d.attempts.finish(max(0.0, drained_by_s - time.monotonic()))
         await self._flush_out(d)
         late.set()
         d.committer.stop_waiting()

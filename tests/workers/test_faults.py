@@ -11,6 +11,7 @@ import redis.asyncio
 from scheduler.bootstrap import open_core
 from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.domain.work import BudgetKind, budget_id
+from scheduler.services.limits import flow_ref
 from scheduler.settings import Settings
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider, Seen, answer, refuse, running_provider
@@ -218,3 +219,20 @@ async def test_a_batch_that_the_engine_never_heard_of_is_opened(world: World, pr
         ended = await world.ended(batch)
     assert ended.completed == 50
     assert set(provider.calls_per_text().values()) == {1}
+
+
+async def test_a_running_item_of_a_cancelled_batch_that_would_retry_is_cancelled(
+    world: World, provider: FakeProvider
+) -> None:
+    provider.hold = asyncio.Event()
+    provider.reply = refuse(500)
+    resource = await world.resource(await world.connection(provider.base_url))
+    async with world.worker():
+        batch = await world.submit(resource, ["one"])
+        await eventually(lambda: len(provider.seen) == 1, "the call")
+        await world.core.store.batches.cancel(world.environment_id, batch.batch_id)
+        for flow in await world.core.store.batches.flows(batch.batch_id):
+            await world.core.engine.cancel(await world.shard(), flow_ref(flow), 1_000)
+        provider.hold.set()
+        ended = await world.ended(batch)
+    assert (ended.status, ended.cancelled, len(provider.seen)) == (BatchStatus.CANCELLED, 1, 1)
