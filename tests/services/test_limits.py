@@ -1,0 +1,138 @@
+"""From capacities to budgets."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from scheduler.domain.batch import Batch
+from scheduler.domain.capacity import Capacity, Period
+from scheduler.domain.priority import Priority
+from scheduler.domain.setup import ApiKey, Connection, Resource, Target
+from scheduler.domain.status import BatchStatus, BatchType
+from scheduler.domain.work import BudgetDefinition, Limit
+from scheduler.ports.store import StoredFlow
+from scheduler.services.limits import (
+    PACE,
+    batch_budget,
+    connection_budget,
+    flow_definition,
+    key_budget,
+    queue_definition,
+    resource_budget,
+)
+from tests.store.factories import NOW, Tenant, connection_in, key_in, new_id, resource_in
+
+TENANT = Tenant(*(UUID(int=i) for i in range(1, 7)))
+MINUTE = Capacity(Period.MINUTE, requests=60)
+
+
+def connection(**changes: Any) -> Connection:
+    return connection_in(TENANT, **({"capacity": (), "max_in_flight": None} | changes))
+
+
+def resource(**changes: Any) -> Resource:
+    return resource_in(TENANT, TENANT.resource_id, "r", **changes)
+
+
+def key(**changes: Any) -> ApiKey:
+    return key_in(TENANT, **({"capacity": ()} | changes))
+
+
+def stored_batch() -> Batch:
+    return Batch(
+        workspace_id=TENANT.workspace_id,
+        environment_id=TENANT.environment_id,
+        batch_id=UUID(int=9),
+        type=BatchType.ASYNC,
+        status=BatchStatus.PENDING,
+        callback=None,
+        capacity=(MINUTE,),
+        max_in_flight=None,
+        priority=Priority.NORMAL,
+        metadata=None,
+        deadline=None,
+        paused=False,
+        total_items=9,
+        stored=9,
+        sealed=True,
+        completed=0,
+        failed=0,
+        cancelled=0,
+        estimated_prompt_tokens=0,
+        prompt_tokens=0,
+        output_tokens=0,
+        error_message=None,
+        created_at=NOW,
+        updated_at=NOW,
+        completed_at=None,
+        api_key_id=TENANT.api_key_id,
+        api_key_name=None,
+        last_event=1,
+        version=3,
+    )
+
+
+def test_a_connection_without_limits_has_a_budget_all_the_same() -> None:
+    assert connection_budget(connection(version=4)) == BudgetDefinition(
+        f"connection-{TENANT.connection_id}", 4, (), None
+    )
+
+
+def test_sliding_limits_of_a_connection_are_paced_and_quotas_are_not() -> None:
+    limits = connection_budget(
+        connection(capacity=(Capacity(Period.DAY, requests=5), Capacity(Period.MINUTE, requests=60, tokens=9)))
+    ).limits
+    assert limits == (Limit("MINUTE", 60, 9, PACE, 1_000), Limit("DAY", 5, None, None, 1_000))
+
+
+def test_the_burst_is_taken_in_seconds() -> None:
+    capacity = Capacity(Period.MINUTE, requests=60, burst_seconds=0.25)
+    assert connection_budget(connection(capacity=(capacity,))).limits[0].burst_ms == 250
+
+
+def test_of_two_capacities_of_a_period_the_lowest_figures_hold() -> None:
+    capacity = (Capacity(Period.MINUTE, requests=60, tokens=500), Capacity(Period.MINUTE, requests=90, tokens=400))
+    assert connection_budget(connection(capacity=capacity)).limits == (Limit("MINUTE", 60, 400, PACE, 1_000),)
+
+
+def test_disabled_and_empty_capacities_do_not_count() -> None:
+    capacity = (Capacity(Period.MINUTE, requests=1, enabled=False), Capacity(Period.SECOND))
+    assert connection_budget(connection(capacity=capacity)).limits == ()
+    assert resource_budget(resource(capacity=capacity)) is None
+
+
+def test_the_others_have_a_budget_only_when_something_is_to_be_held_and_no_pace() -> None:
+    assert resource_budget(resource()) is None
+    assert key_budget(key()) is None
+    limited = resource_budget(resource(capacity=(MINUTE,)))
+    assert limited is not None
+    assert limited.limits == (Limit("MINUTE", 60, None, None, 1_000),)
+    in_flight = key_budget(key(max_in_flight=3))
+    assert in_flight is not None
+    assert (in_flight.limits, in_flight.max_in_flight) == ((), 3)
+
+
+def test_a_resource_whose_capacities_are_not_enforced_keeps_its_calls_in_flight() -> None:
+    assert resource_budget(resource(capacity=(MINUTE,), enforce_capacity=False)) is None
+    found = resource_budget(resource(capacity=(MINUTE,), enforce_capacity=False, max_in_flight=2))
+    assert found is not None
+    assert (found.limits, found.max_in_flight) == ((), 2)
+
+
+def test_a_queue_names_its_targets_in_order_and_only_budgets_that_exist() -> None:
+    first, second = new_id(), new_id()
+    definition = queue_definition(resource(targets=(Target(first, "a"), Target(second, "b"))))
+    assert definition.targets == (f"connection-{first}", f"connection-{second}")
+    assert (definition.budgets, definition.weight, definition.spill) == ((), 8.0, True)
+    assert queue_definition(resource(capacity=(MINUTE,))).budgets == (f"resource-{TENANT.resource_id}",)
+
+
+def test_a_flow_is_bound_by_its_batch_and_its_key_as_far_as_they_have_limits() -> None:
+    batch = stored_batch()
+    flow = StoredFlow(batch.batch_id, TENANT.resource_id, TENANT.workspace_id, TENANT.environment_id, 0, 2, 9, 1, 17)
+    definition = flow_definition(batch, flow, key(max_in_flight=1))
+    assert batch_budget(batch) is not None
+    assert definition.budgets == (f"batch-{batch.batch_id}", f"key-{TENANT.api_key_id}")
+    assert (definition.end, definition.version, definition.weight) == (17, batch.version, 4.0)
+    assert flow_definition(batch, flow).budgets == (f"batch-{batch.batch_id}",)
