@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
+from scheduler.bootstrap import open_core
 from scheduler.domain.setup import Provider
 from scheduler.domain.status import BatchStatus, ItemStatus
+from scheduler.services.limits import flow_ref
+from scheduler.settings import Settings
 from tests.workers.provider import FakeProvider, refuse
 from tests.workers.world import KEY, World
 
@@ -54,3 +58,44 @@ async def test_a_request_that_is_refused_fails_with_the_providers_words(world: W
     assert (ended.status, item.status) == (BatchStatus.FAILED, ItemStatus.FAILED)
     assert (item.error_code, item.error_message) == ("CONTEXT_LENGTH_EXCEEDED", "too many tokens")
     assert len(provider.seen) == 1
+
+
+async def test_a_batch_larger_than_its_window_is_brought_piece_by_piece(
+    world: World, make_settings: Callable[..., Settings]
+) -> None:
+    resource = await world.resource(await world.connection("", provider=Provider.NOOP, config={}))
+    async with open_core(make_settings(window_entries=100)) as core, world.worker(core):
+        small = World(core, world.workspace_id, world.environment_id)
+        batch = await small.submit(resource, [str(i) for i in range(3_000)])
+        flow = flow_ref((await core.store.batches.flows(batch.batch_id))[0])
+        states = await core.engine.flows(await world.shard(), [flow])
+        assert all(state.waiting <= 200 for state in states.values())
+        ended = await world.ended(batch)
+    assert (ended.completed, ended.last_event) == (3_000, 3_002)
+
+
+async def test_a_paused_batch_waits_and_goes_on_when_postgres_says_so(world: World, provider: FakeProvider) -> None:
+    resource = await world.resource(await world.connection(provider.base_url))
+    batch = await world.submit(resource, ["one"])
+    store, engine = world.core.store, world.core.engine
+    flow = flow_ref((await store.batches.flows(batch.batch_id))[0])
+    paused = await store.batches.set_paused(world.environment_id, batch.batch_id, True)
+    assert paused is not None
+    await engine.pause(await world.shard(), flow, paused.version)
+    async with world.worker():
+        other = await world.submit(resource, ["two"])
+        await world.ended(other)
+        assert provider.calls_per_text() == {"two": 1}
+        await store.batches.set_paused(world.environment_id, batch.batch_id, False)
+        assert (await world.ended(batch)).completed == 1
+
+
+async def test_two_workers_share_a_batch_and_call_each_item_once(
+    world: World, make_settings: Callable[..., Settings], provider: FakeProvider
+) -> None:
+    resource = await world.resource(await world.connection(provider.base_url))
+    async with open_core(make_settings()) as core, world.worker(core), world.worker():
+        batch = await world.submit(resource, [str(i) for i in range(1_000)])
+        ended = await world.ended(batch)
+    assert (ended.completed, ended.last_event) == (1_000, 1_002)
+    assert set(provider.calls_per_text().values()) == {1}
