@@ -75,7 +75,11 @@ class EventStream:
         """
         try:
             ids = ItemIds(batch.batch_id)
-            async for chunk in self._follow(batch, after, lambda event: event_frame(event, ids), started=True, created=created):
+
+            def frame(event: Event) -> bytes:
+                return event_frame(event, ids)
+
+            async for chunk in self._follow(batch, after, frame, started=True, created=created):
                 yield chunk
             yield DONE
         except Exception as error:
