@@ -51,12 +51,11 @@ def test_workers_can_be_scaled() -> None:
 
 
 def test_api_and_workers_wait_for_the_migrations_and_these_for_the_servers() -> None:
-    assert _SERVICES["migrate"]["depends_on"] == {
-        "redis": {"condition": "service_healthy"},
-        "postgres": {"condition": "service_healthy"},
-    }
+    servers = {"redis": {"condition": "service_healthy"}, "postgres": {"condition": "service_healthy"}}
+    assert _SERVICES["migrate"]["depends_on"] == servers
     for name in ("api", "worker"):
-        assert _SERVICES[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+        # The servers too, or they would be stopped while the workers still drain.
+        assert _SERVICES[name]["depends_on"] == {**servers, "migrate": {"condition": "service_completed_successfully"}}
 
 
 def test_keys_have_no_default() -> None:
