@@ -41,6 +41,7 @@ local PROMOTED_DUE = 16
 local DEFERRED = 128
 local REFILL_LEASE_MS = 2000
 local STANDBY_NET_MS = 300000
+local TIMER_TERM_MS = 1000 -- so long a worker holds the timer in a row
 local UNDEFINED_MS = 1000 -- a budget that is not defined yet is looked at again
 local CROWDED_MS = 50 -- a queue refused for its crowded connection is looked at again
 
@@ -361,10 +362,16 @@ for _, index in ipairs({ key.budgets_due, key.flows_due }) do
 end
 if not soonest then return { 'claimed', now, -1, 0, first_fence, flow_list, reply, refill } end
 soonest = math.max(soonest, now + 1)
-local timer_ms, timer_holder = shard.timer()
+local timer_ms, timer_holder, since_ms = shard.timer()
+if timer_holder == holder and now - since_ms >= TIMER_TERM_MS then
+  -- Pass the timer on: whoever waits longest takes it, so a shard that a limit binds is not served by one worker alone.
+  redis.call('DEL', key.timer)
+  shard.wake()
+  return { 'claimed', now, math.ceil(soonest - now), 0, first_fence, flow_list, reply, refill }
+end
 local holds = 0
 if timer_ms == nil or timer_holder == holder or timer_ms < now - 100 or soonest < timer_ms then
-  redis.call('SET', key.timer, string.format('%d', math.ceil(soonest)) .. '|' .. holder, 'PX', soonest - now + 10000)
+  shard.set_timer(math.ceil(soonest), holder, timer_holder == holder and since_ms or now)
   holds = 1
 end
 return { 'claimed', now, math.ceil(soonest - now), holds, first_fence, flow_list, reply, refill }

@@ -5,7 +5,11 @@ Updated per flush or claim rather than per item where that loses nothing: a work
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+PREFIX = "brim_"
 
 _WAIT_MS = (1, 2, 5, 10, 20, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
 _RUN_MS = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000)
@@ -42,12 +46,46 @@ DELIVERIES = Counter(
 
 
 def snapshot() -> dict[str, float]:
-    """The counters and gauges of this process by name (labels in brackets): what a worker's beat carries,
-    so that one process can show the figures of all. Histograms are left out."""
+    """Brim's metrics of this process by sample, as Prometheus writes it (`brim_attempts_total{end="failed"}`): what a
+    worker's beat carries, so that one process can show the figures of all."""
     return {
-        sample.name + (f"[{','.join(sample.labels.values())}]" if sample.labels else ""): sample.value
-        for metric in REGISTRY.collect()
-        if metric.name.startswith("brim_") and metric.type in ("counter", "gauge")
-        for sample in metric.samples
+        _sample(sample.name, sample.labels): sample.value
+        for family in REGISTRY.collect()
+        if family.name.startswith(PREFIX)
+        for sample in family.samples
         if not sample.name.endswith("_created")
     }
+
+
+def exposition(processes: Mapping[str, Mapping[str, float]]) -> str:
+    """Brim's metrics of many processes in Prometheus' text form, told apart by the label `process`.
+
+    processes: snapshots by the name of the process. They are not added up: a counter whose process ended must not
+    look like one that fell.
+    """
+    lines: list[str] = []
+    for family in REGISTRY.collect():
+        if not family.name.startswith(PREFIX):
+            continue
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        lines += (f"# HELP {name} {family.documentation}", f"# TYPE {name} {family.type}")
+        for process, samples in processes.items():
+            lines += (
+                f"{_labelled(sample, process)} {value}"
+                for sample, value in samples.items()
+                if _family(sample) in (name, f"{name}_bucket", f"{name}_sum", f"{name}_count")
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _sample(name: str, labels: Mapping[str, str]) -> str:
+    return name + ("{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}" if labels else "")
+
+
+def _family(sample: str) -> str:
+    return sample.partition("{")[0]
+
+
+def _labelled(sample: str, process: str) -> str:
+    name, _, rest = sample.partition("{")
+    return f'{name}{{process="{process}"' + (f",{rest}" if rest else "}")

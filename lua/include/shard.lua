@@ -69,10 +69,15 @@ function shard.wake()
   if redis.call('LLEN', key.wake) == 0 then redis.call('LPUSH', key.wake, '1') end
 end
 
--- When the timer rings and who holds it: 'due_ms|holder'.
+-- When the timer rings, who holds it, and since when: 'due_ms|since_ms|holder'.
 function shard.timer()
-  local due_ms, holder = string.match(redis.call('GET', key.timer) or '', '^(%d+)|(.*)$')
-  return tonumber(due_ms), holder
+  local due_ms, since_ms, holder = string.match(redis.call('GET', key.timer) or '', '^(%d+)|(%d+)|(.*)$')
+  return tonumber(due_ms), holder, tonumber(since_ms)
+end
+
+function shard.set_timer(due_ms, holder, since_ms)
+  local value = string.format('%d|%d|%s', due_ms, since_ms, holder)
+  redis.call('SET', key.timer, value, 'PX', due_ms - shard.now + 10000)
 end
 
 -- Something becomes claimable at at_ms: if that is before the timer rings, an idle worker must learn of it now.

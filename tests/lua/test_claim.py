@@ -231,6 +231,25 @@ async def test_the_timer_is_held_by_one_worker(bench: Bench) -> None:
     assert (await bench.claim(holder="w2")).leases
 
 
+async def test_the_timer_passes_on_so_that_a_bound_shard_is_not_served_by_one_worker(bench: Bench) -> None:
+    await bench.limit("c", minute(requests=600, pace=0.992))
+    await bench.queue()
+    await bench.push(1, 500)
+    served: Counter[str] = Counter()
+    holder = "w1"
+    for _ in range(400):
+        claimed = await bench.claim(holder=holder)
+        served[holder] += len(claimed.leases)
+        await bench.settle(claimed.leases)
+        if not claimed.holds_timer and claimed.next_due_ms:
+            # Whoever waits longest pops the token.
+            assert await bench.engine.bell.wait(0.05) == SHARD
+            holder = "w2" if holder == "w1" else "w1"
+            continue
+        await bench.after(max(25, claimed.next_due_ms or 0))
+    assert min(served.values()) > 0.3 * sum(served.values())
+
+
 async def test_a_low_window_orders_one_refill_at_a_time(bench: Bench) -> None:
     await bench.limit("c")
     await bench.queue()
