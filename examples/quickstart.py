@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import textwrap
 import time
 import urllib.request
 from collections import Counter
@@ -122,11 +121,9 @@ def report(ended: Counter[str], seconds: float, last: str, stats: dict[str, Any]
 def main() -> int:
     """Run the example; 0 only when every promise held."""
     console.print(
-        textwrap.dedent(f"""
-        [bold]Brim[/]: {PASSAGES} passages of “Pride and Prejudice” become {PASSAGES} chat completions, sent as one
-        batch through a provider that allows 300 requests a minute and refuses what is above.
-        It takes a little over a minute: that is the limit, not the scheduler.
-        """)
+        f"\n[bold]Brim[/]: {PASSAGES} passages of “Pride and Prejudice” become {PASSAGES} chat completions, sent as "
+        "one batch through a provider that allows 300 requests a minute and refuses what is above. It takes a little "
+        "over a minute: that is the limit, not the scheduler.\n"
     )
     with Client() as client:
         ended, seconds, last = run(client)
