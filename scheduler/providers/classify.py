@@ -38,10 +38,10 @@ class _Usage(msgspec.Struct):
     """Both vocabularies: chat completions and embeddings (prompt / completion), responses (input /
     output)."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
+    input_tokens: Any = None
+    output_tokens: Any = None
 
 
 class _Answer(msgspec.Struct):
@@ -55,6 +55,9 @@ class _Problem:
     names: frozenset[str]
     message: str
 
+
+MOST_TOKENS = 2**31 - 1
+"""A usage above this is no usage: outcomes keep it in 32 bits."""
 
 _ANSWERS = msgspec.json.Decoder(_Answer)
 _NO_USAGE = Usage(None, None)
@@ -89,18 +92,38 @@ def _success(status: int, headers: Mapping[str, str], body: bytes) -> AttemptEnd
     except UnicodeDecodeError:
         return Retry(f"The provider answered {status} with a body that is not UTF-8.", "BAD_RESPONSE")
     except msgspec.DecodeError:
-        if not isinstance(_decoded(body), dict):
+        answer = _decoded(body)
+        if not isinstance(answer, dict):
             return Retry(f"The provider answered {status} with a body that is no JSON object.", "BAD_RESPONSE")
-        usage = _NO_USAGE  # an answer all the same; only its usage has a shape we do not know
+        usage = _usage_of(_usage_in(answer))
     return Succeeded(body, _shown(headers), usage)
+
+
+def _usage_in(answer: Mapping[str, Any]) -> _Usage | None:
+    """The usage of an answer that msgspec refused, for a half surrogate or because its usage is no object."""
+    usage = answer.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    return _Usage(*(usage.get(name) for name in _Usage.__struct_fields__))
 
 
 def _usage_of(usage: _Usage | None) -> Usage:
     if usage is None:
         return _NO_USAGE
-    prompt = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
-    output = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
-    return Usage(prompt, output)
+    prompt, output = _tokens(usage.prompt_tokens), _tokens(usage.completion_tokens)
+    return Usage(
+        prompt if prompt is not None else _tokens(usage.input_tokens),
+        output if output is not None else _tokens(usage.output_tokens),
+    )
+
+
+def _tokens(value: object) -> int | None:
+    """A count of tokens; None for what cannot be one. A bad count must not cost the answer that it came with."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is int and 0 <= value <= MOST_TOKENS:
+        return value
+    return None
 
 
 def _no_credit(status: int, problem: _Problem, body: bytes) -> bool:
@@ -119,8 +142,8 @@ def _refusal(status: int, problem: _Problem, body: bytes) -> AttemptEnd:
         # The provider's own words may quote a part of the key, so they are not repeated.
         return Fatal(FatalScope.CONNECTION, f"The provider refused the key ({status}).", "PROVIDER_KEY_REFUSED")
     if status < 400:
-        reason = f"The provider answered {status} instead of an answer; check the base URL."
-        return Fatal(FatalScope.CONNECTION, reason, "PROVIDER_REDIRECTED")
+        reason = f"The provider answered {status} in place of a result; redirects are not followed: check the base URL."
+        return Failed(reason, "PROVIDER_REDIRECTED", status, body)
     if problem.names & _TOO_LONG:
         code = "CONTEXT_LENGTH_EXCEEDED"
     elif status == 404:

@@ -130,10 +130,36 @@ def test_any_body_of_an_error_is_understood(body: bytes) -> None:
     assert isinstance(classify(500, {}, body, NOW_S), Retry)
 
 
-def test_a_redirect_is_never_followed_and_rests_the_connection() -> None:
-    end = classify(302, {"location": "http://elsewhere"}, b"", NOW_S)
-    assert isinstance(end, Fatal)
-    assert end.scope is FatalScope.CONNECTION
+@pytest.mark.parametrize("status", [301, 302, 304, 307, 308])
+def test_a_redirect_is_not_followed_and_fails_the_item(status: int) -> None:
+    end = classify(status, {"location": "http://elsewhere"}, b"", NOW_S)
+    assert isinstance(end, Failed)
+    assert (end.code, end.status) == ("PROVIDER_REDIRECTED", status)
+    assert "base URL" in end.reason
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ('{"prompt_tokens": 7.0, "completion_tokens": "3"}', Usage(7, None)),
+        ('{"prompt_tokens": -5, "completion_tokens": 3}', Usage(None, 3)),
+        ('{"prompt_tokens": 2147483648, "completion_tokens": 1e30}', Usage(None, None)),
+        ('{"prompt_tokens": true, "completion_tokens": 2147483647}', Usage(None, 2**31 - 1)),
+        ('{"prompt_tokens": null, "input_tokens": 4, "output_tokens": 5}', Usage(4, 5)),
+        ("[]", Usage(None, None)),
+        ("null", Usage(None, None)),
+    ],
+)
+def test_a_usage_that_cannot_be_costs_nothing_but_itself(usage: str, expected: Usage) -> None:
+    end = classify(200, {}, b'{"usage": %s}' % usage.encode(), NOW_S)
+    assert isinstance(end, Succeeded)
+    assert end.usage == expected
+
+
+def test_an_answer_with_a_half_surrogate_keeps_its_usage() -> None:
+    end = classify(200, {}, b'{"s": "\\ud800", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}', NOW_S)
+    assert isinstance(end, Succeeded)
+    assert end.usage == Usage(1, 2)
 
 
 def test_a_providers_message_is_cut_and_made_storable() -> None:
