@@ -39,9 +39,9 @@ class CallbackOptionsBody(Struct, rename="camel", forbid_unknown_fields=True, fr
     def __post_init__(self) -> None:
         for name, value in self.headers.items():
             if not _HEADER_NAME.fullmatch(name) or name.lower() in _OUR_HEADERS:
-                raise ValueError(f"headers: {name[:64]!r} cannot be set")
+                raise ValueError(f"`headers` cannot set {name[:64]!r}")
             if not value.isprintable() or not value.isascii():
-                raise ValueError(f"headers: the value of {name} must be printable ASCII")
+                raise ValueError(f"`headers` must be printable ASCII: the value of {name[:64]} is not")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class EnvelopeReader:
         try:
             return msgspec.json.decode(raw, type=kind)
         except msgspec.ValidationError as error:
-            self._problems.add_decoding(error, name)
+            self._problems.add_decoding(error, kind, name)
             return None
 
     def _object(self, name: str) -> bytes | None:
@@ -122,7 +122,11 @@ class EnvelopeReader:
             return None
         if deadline <= now:
             self._problems.add("deadline", "must lie in the future")
-        return deadline.astimezone(UTC)
+        try:
+            return deadline.astimezone(UTC)
+        except OverflowError:
+            self._problems.add("deadline", "lies beyond the year 9999")
+            return None
 
     async def _callback(
         self, kind: BatchType, allow_hosts: Collection[str], resolve: Resolve

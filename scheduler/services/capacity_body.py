@@ -28,7 +28,7 @@ class CapacityBody(Struct, rename="camel", forbid_unknown_fields=True, frozen=Tr
 
     def __post_init__(self) -> None:
         if self.period.upper() not in Period.__members__:
-            raise ValueError(f"period must be one of {', '.join(Period)}")
+            raise ValueError(f"`period` must be one of {', '.join(Period)}")
 
 
 def capacities_of(bodies: Sequence[CapacityBody]) -> tuple[Capacity, ...]:

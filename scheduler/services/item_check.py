@@ -120,7 +120,7 @@ class ItemCheck:
         try:
             body = _item_decoder.decode(raw)
         except msgspec.ValidationError as error:
-            self._problems.add_decoding(error, index=index)
+            self._problems.add_decoding(error, ItemBody, index=index)
             return None
         before = len(self._problems)
         metadata = self._metadata(index, body.metadata)
@@ -132,7 +132,10 @@ class ItemCheck:
             request = _request_decoder.decode(body.request)
             in_tokens = self._prompt(index, body.endpoint, request)
         except msgspec.ValidationError as error:
-            self._problems.add_decoding(error, "request", index=index)
+            self._problems.add_decoding(error, RequestBody, "request", index=index)
+            return None
+        if not body.resource_id:
+            self._problems.add("resourceId", "must not be empty", index=index)
             return None
         terms = self._resource(body.resource_id)
         if terms is None or in_tokens is None or len(self._problems) > before:

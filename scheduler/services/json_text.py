@@ -140,6 +140,6 @@ def decoded(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(text.text, type=kind)
     except msgspec.ValidationError as error:
-        problems.add_decoding(error)
+        problems.add_decoding(error, kind)
     problems.raise_if_any()
     raise AssertionError("unreachable")

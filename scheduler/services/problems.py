@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 
 from scheduler.domain.errors import Invalid
+from scheduler.services.wording import choices_at, sentence
 
 MOST_SHOWN = 100
 """Problems that one answer lists; the rest is only counted."""
 _AT = re.compile(r"^(?P<message>.*?) - at `(?P<path>[^`]*)`$", re.DOTALL)
 _NAMED = re.compile(r"(?:unknown|required) field `(?P<field>[^`]*)`")
+_OURS = re.compile(r"`(?P<field>[^`]*)` (?P<message>.*)", re.DOTALL)
+"""What a body's own check raises: ValueError("`period` must be …") is about its field `period`."""
 
 
 class Problems:
@@ -34,9 +37,11 @@ class Problems:
             place = {} if index is None else {"index": index}
             self._shown.append({**place, "field": field, "message": message, "errorCode": code})
 
-    def add_decoding(self, error: msgspec.ValidationError, field: str = "", *, index: int | None = None) -> None:
-        """Note what msgspec refused in `field` (the whole, when empty)."""
-        inner, message = located(error)
+    def add_decoding(
+        self, error: msgspec.ValidationError, kind: Any, field: str = "", *, index: int | None = None
+    ) -> None:
+        """Note what msgspec refused in `field` (the whole, when empty), which was to be a `kind`."""
+        inner, message = located(error, kind)
         self.add(
             f"{field}{inner}" if inner.startswith("[") or not field else _joined(field, inner),
             message,
@@ -61,13 +66,15 @@ def _joined(field: str, inner: str) -> str:
     return ".".join(part for part in (field, inner) if part)
 
 
-def located(error: msgspec.ValidationError) -> tuple[str, str]:
-    """(field path, message) of a msgspec error: "Expected `int`, got `str` - at `$.capacity[0].tokens`" gives
-    ("capacity[0].tokens", "Expected `int`, got `str`"). A missing or unknown field is named by the path
-    too."""
+def located(error: msgspec.ValidationError, kind: Any) -> tuple[str, str]:
+    """(field path, message) of a msgspec error on the way to a `kind`: "Expected `int`, got `str` - at
+    `$.capacity[0].tokens`" gives ("capacity[0].tokens", "must be a whole number, not a string"). A missing or unknown
+    field is named by the path too."""
     text = str(error)
     matched = _AT.match(text)
     message = matched["message"] if matched else text
     path = matched["path"].removeprefix("$").removeprefix(".") if matched else ""
+    if ours := _OURS.fullmatch(message):
+        return _joined(path, ours["field"]), ours["message"]
     named = _NAMED.search(message)
-    return (_joined(path, named["field"]) if named else path), message
+    return (_joined(path, named["field"]) if named else path), sentence(message, lambda: choices_at(kind, path))

@@ -75,7 +75,7 @@ class TargetBody(Struct, rename="camel", forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.connection_id is None and self.connection_name is None:
-            raise ValueError("connectionId or connectionName is required")
+            raise ValueError("`connectionId` or connectionName is required")
 
 
 class ResourceBody(Struct, rename="camel", forbid_unknown_fields=True):

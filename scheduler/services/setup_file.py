@@ -56,7 +56,7 @@ def converted(raw: object, kind: type[T], place: str) -> T:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        problems.add_decoding(error, place)
+        problems.add_decoding(error, kind, place)
     problems.raise_if_any()
     raise AssertionError("unreachable")
 

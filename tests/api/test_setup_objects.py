@@ -80,9 +80,9 @@ async def test_changed_limits_reach_the_engine_at_once(world: ApiWorld) -> None:
         ("ai-connection", {"name": "x", "provider": "vllm", "config": {"baseUrl": "file:///etc"}}, "config.baseUrl"),
         ("ai-connection", {"name": "x", "provider": "openai", "config": {"apiKey": "********"}}, "config.apiKey"),
         ("ai-connection", {"name": "x", "provider": "openai", "limits": []}, "limits"),
-        ("ai-connection", {"name": "x", "provider": "openai", "capacity": [{"period": "DAYS"}]}, "capacity[0]"),
+        ("ai-connection", {"name": "x", "provider": "openai", "capacity": [{"period": "DAYS"}]}, "capacity[0].period"),
         ("ai-resource", {"name": "x"}, "model"),
-        ("ai-resource", {"name": "x", "model": {"model": "m"}}, "model"),
+        ("ai-resource", {"name": "x", "model": {"model": "m"}}, "model.connectionId"),
         ("ai-resource", {"name": "", "model": {"model": "m", "connectionName": "sim"}}, "name"),
         (
             "ai-resource",
