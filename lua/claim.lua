@@ -226,11 +226,13 @@ local function serve_entry(q, listed)
   return 'served'
 end
 
+-- Entries of a flow that are not in its list.
+local function held_elsewhere(f) return f.leased + redis.call('ZCARD', flow.deferred_key(f.queue, f.batch)) end
+
 -- A flow's window runs low: one claimer at a time brings more.
 local function order_refill(f, waiting)
   if #refill > 0 or f.cursor >= f.end_ or f.refill_until > now or waiting >= window / 2 then return end
-  local held = waiting + f.leased + redis.call('ZCARD', flow.deferred_key(f.queue, f.batch))
-  if held >= 2 * window then return end
+  if waiting + held_elsewhere(f) >= 2 * window then return end
   f.refill_until = now + REFILL_LEASE_MS
   redis.call('HSET', flow.state_key(f.queue, f.batch), 'refill_until', f.refill_until)
   refill = { f.queue, f.batch, tostring(f.gen), tostring(f.cursor), tostring(f.end_), tostring(window - waiting) }
@@ -251,7 +253,10 @@ local function save_flow(listed)
     redis.call('ZADD', key.queue(f.queue), f.vt, f.batch)
   else
     redis.call('ZREM', key.queue(f.queue), f.batch)
-    if f.cursor < f.end_ then flow.look_at(f.queue, f.batch, math.max(now + 1, f.refill_until)) end
+    -- A flow that holds all it may is looked at when one of its leases ends or an entry is due, not before.
+    if f.cursor < f.end_ and held_elsewhere(f) < 2 * window then
+      flow.look_at(f.queue, f.batch, math.max(now + 1, f.refill_until))
+    end
   end
 end
 

@@ -66,7 +66,8 @@ for from = FIRST_ENTRY, #ARGV, CHUNK do
   if #free > 0 then redis.call('RPUSH', list, unpack(free)) end
   pushed = pushed + #free
 end
-if pushed > 0 then
+-- Also without new entries: this push may be what ended a pause.
+if redis.call('EXISTS', list) == 1 then
   flow.offer(f)
 elseif f.cursor < f.end_ then
   flow.look_at(queue_name, batch, shard.now)

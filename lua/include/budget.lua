@@ -2,7 +2,7 @@
 --
 -- A budget is a hash:
 --   def          cmsgpack {version, max_in_flight or -1, {code, period_ms, requests or -1, tokens or -1, pace or -1, burst_ms} …}
---   st           cmsgpack, flat numbers: the head (5), then 8 per limit in the order of def
+--   st           cmsgpack, flat numbers: the head (5), then 9 per limit in the order of def
 --   why          the reason of the last pause
 --   <code>:<n>   'requests tokens' booked in sub-bucket n of that limit's window (absent: nothing)
 -- Sub-bucket n spans [n, n + 1) × 250 ms. A window of P ms counts P / 250 + 2 sub-buckets: the present one, those that
@@ -13,8 +13,8 @@ local budget = { loaded = {} }
 local SUB_MS = 250
 local HEAD = 5 -- in_flight, paused_until, recovering, probe_until, need_tokens
 local IN_FLIGHT, PAUSED_UNTIL, RECOVERING, PROBE_UNTIL, NEED = 1, 2, 3, 4, 5
-local WIDTH = 8 -- per limit:
-local CUR, CUR_R, CUR_T, OLDEST, SUM_R, SUM_T, TAT_R, TAT_T = 1, 2, 3, 4, 5, 6, 7, 8
+local WIDTH = 9 -- per limit:
+local CUR, CUR_R, CUR_T, OLDEST, SUM_R, SUM_T, TAT_R, TAT_T, SINCE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local IN_FLIGHT_NET_MS = 5000 -- a freed call promotes its waiter at once; this is only the net below
 local PROBE_MS = 30000 -- a probe that stays silent for so long lets another one through
 
@@ -212,14 +212,21 @@ function budget.room(b)
   return math.max(1, math.floor(room))
 end
 
+-- A limit that was added after a call was booked knows nothing of it: it must not give back what it never took.
+local function took(b, limit, bucket, requests, tokens)
+  return requests + tokens >= 0 or bucket >= b.st[limit.at + SINCE]
+end
+
 -- Book requests and tokens in the present; negative amounts give back what was booked in this same sub-bucket.
 local function book(b, requests, tokens)
   local st = b.st
   for _, limit in ipairs(b.def.limits) do
     local at = limit.at
-    st[at + SUM_R], st[at + SUM_T] = st[at + SUM_R] + requests, st[at + SUM_T] + tokens
-    if limit.sub_buckets then
-      st[at + CUR_R], st[at + CUR_T] = st[at + CUR_R] + requests, st[at + CUR_T] + tokens
+    if took(b, limit, b.bucket, requests, tokens) then
+      st[at + SUM_R], st[at + SUM_T] = st[at + SUM_R] + requests, st[at + SUM_T] + tokens
+      if limit.sub_buckets then
+        st[at + CUR_R], st[at + CUR_T] = st[at + CUR_R] + requests, st[at + CUR_T] + tokens
+      end
     end
   end
   b.dirty = true
@@ -260,11 +267,12 @@ local function book_at(b, bucket, requests, tokens)
   local st = b.st
   for _, limit in ipairs(b.def.limits) do
     local at = limit.at
+    local counted = took(b, limit, bucket, requests, tokens)
     if limit.sub_buckets == nil then
-      if quota_index(limit.code, bucket * SUB_MS) == st[at + CUR] then
+      if counted and quota_index(limit.code, bucket * SUB_MS) == st[at + CUR] then
         st[at + SUM_R], st[at + SUM_T] = st[at + SUM_R] + requests, st[at + SUM_T] + tokens
       end
-    elseif bucket > b.bucket - limit.sub_buckets then
+    elseif counted and bucket > b.bucket - limit.sub_buckets then
       st[at + SUM_R], st[at + SUM_T] = st[at + SUM_R] + requests, st[at + SUM_T] + tokens
       if bucket < st[at + OLDEST] then st[at + OLDEST] = bucket end
       local name = field(limit.code, bucket)
@@ -362,8 +370,20 @@ function budget.define(id, packed, known, spent)
   local def = decode(packed)
   local now_bucket = math.floor(shard.now / SUB_MS)
   local st = { 0, 0, 0, 0, 1 }
+  local hash = key.budget(id)
   if known then
     for i = 1, HEAD do st[i] = known.st[i] end
+    -- The sub-buckets of a limit that goes must not be met by one of the same period that comes later.
+    local stays, gone = {}, {}
+    for _, limit in ipairs(def.limits) do stays[limit.code] = true end
+    for _, limit in ipairs(known.def.limits) do
+      if limit.sub_buckets and not stays[limit.code] then
+        for bucket = known.st[limit.at + OLDEST], known.st[limit.at + CUR] do
+          gone[#gone + 1] = field(limit.code, bucket)
+        end
+      end
+    end
+    if #gone > 0 then redis.call('HDEL', hash, unpack(gone)) end
   end
   for _, limit in ipairs(def.limits) do
     local at, kept = limit.at, nil
@@ -373,6 +393,7 @@ function budget.define(id, packed, known, spent)
       end
     end
     for i = 1, WIDTH do st[at + i] = kept and known.st[kept.at + i] or 0 end
+    if known and not kept then st[at + SINCE] = now_bucket + 1 end
     if not kept and limit.sub_buckets then
       st[at + CUR], st[at + OLDEST] = now_bucket, now_bucket
       if spent then
@@ -384,7 +405,6 @@ function budget.define(id, packed, known, spent)
       st[at + CUR] = quota_index(limit.code, shard.now)
     end
   end
-  local hash = key.budget(id)
   redis.call('HSET', hash, 'def', packed)
   redis.call('PERSIST', hash)
   budget.loaded[id] = { id = id, key = hash, def = def, st = st, dirty = true, moved = {}, bucket = now_bucket }

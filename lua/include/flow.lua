@@ -109,8 +109,9 @@ function flow.after_leases(f, ended)
     flow.look_at(f.queue, f.batch, math.max(shard.now, f.refill_until))
     return
   end
-  if f.leased > 0 or redis.call('ZCARD', flow.deferred_key(f.queue, f.batch)) > 0 or not f.sealed then return end
-  redis.call('ZREM', key.queue(f.queue), f.batch)
+  if f.leased > 0 or redis.call('ZCARD', flow.deferred_key(f.queue, f.batch)) > 0 then return end
+  if not (f.sealed or f.dead) then return end
+  flow.withdraw(f)
   if f.dead then redis.call('EXPIRE', state, TOMBSTONE_S) else redis.call('DEL', state) end
   for _, id in ipairs(f.budgets) do
     if string.sub(id, 1, 6) == 'batch-' then redis.call('EXPIRE', key.budget(id), 86400) end

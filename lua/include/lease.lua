@@ -24,15 +24,16 @@ function lease.unpack(packed)
            budgets = raw[BUDGETS], tokens = raw[TOKENS], bucket = raw[BUCKET], probe = raw[PROBE] }
 end
 
--- Those leases (by id and fence) that the caller still holds, in order; false in the place of a lost one.
+-- Those leases (by id and fence) that the caller still holds, in order; false in the place of a lost one. A lease that
+-- is named twice is lost the second time: it must not end twice.
 function lease.held(ids, fences)
   if #ids == 0 then return {} end
   local found = redis.call('HMGET', key.leases, unpack(ids))
-  local held = {}
+  local held, named = {}, {}
   for i, packed in ipairs(found) do
     local l = packed and lease.unpack(packed) or nil
-    if l and l.fence == fences[i] then
-      l.id = ids[i]
+    if l and l.fence == fences[i] and not named[ids[i]] then
+      l.id, named[ids[i]] = ids[i], true
       held[i] = l
     else
       held[i] = false

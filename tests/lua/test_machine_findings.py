@@ -1,0 +1,87 @@
+"""What the stateful tests found, each as the fewest calls that show it."""
+
+from scheduler.domain.work import Entry, FlowDefinition, Limit, Refund, Release, Settlement
+from scheduler.engine import keys
+from tests.lua.conftest import SHARD, Bench, flow_of, minute
+
+
+async def used(bench: Bench, budget: str) -> list[tuple[int, int]]:
+    report = (await bench.engine.headroom(SHARD, [budget]))[budget]
+    return [(limit.requests_used, limit.tokens_used) for limit in report.limits]
+
+
+async def test_a_push_that_ends_a_pause_makes_what_waits_claimable(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.queue()
+    await bench.push(1, 3)
+    await bench.engine.pause(SHARD, flow_of(1), 2)
+    assert await bench.engine.push(SHARD, FlowDefinition(flow_of(1), 3, 4.0, (), 3), 1, 3, 3, [])
+    assert len((await bench.claim()).leases) == 3
+
+
+async def test_a_lease_that_is_named_twice_in_one_call_ends_once(bench: Bench) -> None:
+    await bench.limit("c", max_in_flight=2)
+    await bench.queue()
+    await bench.push(1, 4)
+    one, two = (await bench.claim()).leases
+    assert await bench.settle([one, one]) == 1
+    assert (await bench.engine.headroom(SHARD, ["c"]))["c"].in_flight == 1
+    again = Release(two.ref, 0, False, Refund.ALL, None)
+    assert await bench.engine.release(SHARD, [again, again]) == {two.ref}
+    assert [lease.ref.position for lease in (await bench.claim(slots=4)).leases] == [2, 3]
+
+
+async def test_a_limit_that_is_added_gives_nothing_back_that_it_never_took(bench: Bench) -> None:
+    await bench.limit("c", minute(requests=100))
+    await bench.queue()
+    await bench.push(1, 40)
+    early = (await bench.claim(slots=10)).leases
+    second = Limit("SECOND", 5, None)
+    await bench.limit("c", minute(requests=100), second)
+    await bench.engine.settle(SHARD, [Settlement(lease.ref, 10, 0, None) for lease in early])
+    assert len((await bench.claim()).leases) == 5
+
+
+async def test_a_limit_that_comes_back_does_not_meet_its_old_sub_buckets(bench: Bench) -> None:
+    await bench.limit("c", minute(requests=10))
+    await bench.queue()
+    await bench.push(1, 40)
+    early = (await bench.claim()).leases
+    assert len(early) == 10
+    await bench.after(500)
+    await bench.limit("c")
+    await bench.limit("c", minute(requests=10))
+    fields = await bench.redis.hkeys(f"{keys.prefix(SHARD)}budget:c")
+    assert [field for field in fields if field.startswith(b"M:")] == [b"M:%d" % (bench.now_ms // 250)]
+    assert len((await bench.claim()).leases) == 10
+    await bench.settle(early, sent_ago_ms=500)
+    await bench.after(30_000)
+    assert await used(bench, "c") == [(10, 100)]
+
+
+async def test_a_flow_that_holds_all_it_may_is_not_looked_at_every_millisecond(bench: Bench) -> None:
+    bench.engine._window = 4
+    await bench.limit("c")
+    await bench.queue()
+    await bench.push(1, 4, end=100)
+    await bench.claim()
+    await bench.push(1, 4, cursor=4, end=100)
+    held = await bench.claim()
+    assert (len(held.leases), held.refill) == (4, None)
+    await bench.after(2001)
+    assert (await bench.claim()).next_due_ms is None
+    await bench.settle(held.leases)
+    again = await bench.claim()
+    assert again.refill is not None
+    assert (again.refill.cursor, again.refill.room) == (8, 4)
+
+
+async def test_the_tombstone_of_a_flow_that_was_never_sealed_expires(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.queue()
+    definition = FlowDefinition(flow_of(1), 1, 4.0, (), 1, sealed=False)
+    await bench.engine.push(SHARD, definition, 1, 0, 1, [Entry(1, 1, 10, 0)])
+    running = (await bench.claim()).leases
+    await bench.engine.cancel(SHARD, flow_of(1), 2)
+    await bench.settle(running)
+    assert await bench.redis.ttl(keys.flow_state(SHARD, flow_of(1))) > 0
