@@ -10,21 +10,22 @@ from uuid import UUID
 from scheduler.domain.batch import Endpoint
 from scheduler.domain.outcome import AttemptEnd
 from scheduler.domain.setup import Provider
+from scheduler.providers.addresses import Address
+from scheduler.providers.profile import Profile
+from scheduler.providers.profiles.generic import GENERIC
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """A connection ready to be used. headers: what every call carries, the key included; never shown
-    anywhere.
-
-    base_url: without a trailing slash, up to and with the version ("https://api.openai.com/v1").
-    """
+    anywhere."""
 
     connection_id: UUID
     name: str
     provider: Provider
-    base_url: str
+    address: Address
     headers: Mapping[str, str] = field(repr=False)
+    profile: Profile = GENERIC
 
 
 class Departure:

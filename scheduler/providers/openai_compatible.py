@@ -31,7 +31,7 @@ class OpenAICompatible:
         departing.set(call.departure)
         try:
             async with self._session.post(
-                call.account.base_url + call.endpoint.removeprefix("/v1"),
+                call.account.address.url_of(call.endpoint, call.model),
                 data=body,
                 headers=call.account.headers,
                 timeout=self._timeout(call.timeout_s),

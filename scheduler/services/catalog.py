@@ -14,9 +14,10 @@ import structlog
 from scheduler.domain.errors import BrimError, Unavailable
 from scheduler.domain.setup import Connection, Resource
 from scheduler.ports.store import SetupStore
+from scheduler.providers.addresses import address_of, headers_of
 from scheduler.providers.bodies import encode_args
 from scheduler.providers.call import Account
-from scheduler.providers.profiles import base_url_of, headers_of
+from scheduler.providers.profiles import profile_of
 
 MAX_AGE_S = 2.0
 """No answer of the catalog is older than this, while Postgres answers."""
@@ -117,8 +118,9 @@ class Catalog:
                 connection_id=connection.connection_id,
                 name=connection.name,
                 provider=connection.provider,
-                base_url=base_url_of(connection.provider, connection.config),
+                address=address_of(connection.provider, connection.config),
                 headers=headers_of(connection.provider, connection.config, api_key),
+                profile=profile_of(connection),
             )
         except BrimError as problem:
             _log.error(

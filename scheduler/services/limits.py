@@ -25,21 +25,20 @@ from scheduler.domain.work import (
     budget_id,
 )
 from scheduler.ports.store import StoredFlow
+from scheduler.providers.profile import Profile
+from scheduler.providers.profiles import profile_of
+from scheduler.providers.profiles.generic import GENERIC
 
-PACE = 0.992
-"""Share of a limit at which a connection is paced (generic profile): above it a burst comes back as a gap."""
-BURST_MS = 1_000
-"""How much of a paced limit may go at once, in ms of its rate, where nobody says otherwise."""
 SLIDING = frozenset({Period.SECOND, Period.MINUTE})
 """Periods that slide and can be paced; the longer ones are quotas, which nothing paces."""
 
 
 def connection_budget(connection: Connection) -> BudgetDefinition:
-    """The budget that every call through a connection is charged to."""
+    """The budget that every call through a connection is charged to, paced as its profile says."""
     return BudgetDefinition(
         budget_id=budget_id(BudgetKind.CONNECTION, connection.connection_id),
         version=connection.version,
-        limits=_limits(connection.capacity, paced=True),
+        limits=_limits(connection.capacity, profile_of(connection)),
         max_in_flight=connection.max_in_flight,
     )
 
@@ -104,27 +103,28 @@ def flow_definition(batch: Batch, flow: StoredFlow, key: ApiKey | None = None) -
 def _optional(
     kind: BudgetKind, owner: UUID, version: int, capacities: Iterable[Capacity], max_in_flight: int | None
 ) -> BudgetDefinition | None:
-    limits = _limits(capacities, paced=False)
+    limits = _limits(capacities, None)
     if not limits and max_in_flight is None:
         return None
     return BudgetDefinition(budget_id(kind, owner), version, limits, max_in_flight)
 
 
-def _limits(capacities: Iterable[Capacity], *, paced: bool) -> tuple[Limit, ...]:
+def _limits(capacities: Iterable[Capacity], paced_by: Profile | None) -> tuple[Limit, ...]:
     """One limit a period, in order of the periods; the lowest figures where a period is given twice."""
     by_period: dict[Period, list[Capacity]] = {}
     for capacity in capacities:
         if capacity.enabled and (capacity.requests is not None or capacity.tokens is not None):
             by_period.setdefault(capacity.period, []).append(capacity)
-    return tuple(_limit(period, by_period[period], paced=paced) for period in Period if period in by_period)
+    return tuple(_limit(period, by_period[period], paced_by) for period in Period if period in by_period)
 
 
-def _limit(period: Period, capacities: list[Capacity], *, paced: bool) -> Limit:
+def _limit(period: Period, capacities: list[Capacity], paced_by: Profile | None) -> Limit:
+    profile = paced_by or GENERIC
     bursts = [c.burst_seconds for c in capacities if c.burst_seconds is not None]
     return Limit(
         period=period.value,
         requests=min((c.requests for c in capacities if c.requests is not None), default=None),
         tokens=min((c.tokens for c in capacities if c.tokens is not None), default=None),
-        pace=PACE if paced and period in SLIDING else None,
-        burst_ms=round(min(bursts) * 1000) if bursts else BURST_MS,
+        pace=profile.pace if paced_by and period in SLIDING else None,
+        burst_ms=round(min(bursts) * 1000) if bursts else profile.burst_ms,
     )

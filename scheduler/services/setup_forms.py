@@ -15,6 +15,7 @@ from scheduler.domain.errors import Invalid, NotFound
 from scheduler.domain.priority import Priority
 from scheduler.domain.setup import DEFAULT_SCOPES, ApiKey, Connection, Provider, Resource, Target
 from scheduler.ports.store import SetupStore
+from scheduler.providers.profiles import PROFILES, is_profile
 from scheduler.services.capacity_body import CapacityBody, capacities_of
 from scheduler.services.keys import MadeKey
 from scheduler.services.problems import Problems
@@ -89,7 +90,9 @@ class ConnectionForm:
             name=_required(body.name, "name", before.name if before else None),
             description=given(body.description, before.description if before else None),
             provider=provider,
-            profile=given(body.profile, before.profile if before else None),
+            profile=_profile(body.profile)
+            if not isinstance(body.profile, UnsetType)
+            else (before.profile if before else None),
             config=config,
             secret_config=secret_config,
             allowed_models=tuple(allowed) if allowed is not None else None,
@@ -132,6 +135,12 @@ class ConnectionForm:
         return self._vault.seal(value)
 
 
+def _profile(name: str | None) -> str | None:
+    if name is not None and not is_profile(name):
+        raise refuse("profile", f"must be one of {', '.join(PROFILES)}")
+    return name
+
+
 def _listed(models: tuple[str, ...] | None) -> list[str] | None:
     return list(models) if models is not None else None
 
@@ -140,6 +149,10 @@ def _check_plain(config: Mapping[str, Any]) -> None:
     base_url = config.get("baseUrl")
     if base_url is not None and not (isinstance(base_url, str) and re.match(r"https?://[^/\s]", base_url)):
         raise refuse("config.baseUrl", "must begin with http:// or https:// and name a host")
+    for name in ("apiVersion", "deployment", "anthropicVersion"):
+        value = config.get(name)
+        if value is not None and not (isinstance(value, str) and re.fullmatch(r"[\w.-]+", value)):
+            raise refuse(f"config.{name}", "must be a word of letters, digits, '.', '-' and '_'")
     headers = config.get("headers")
     if headers is None:
         return

@@ -12,6 +12,7 @@ import pytest
 
 from scheduler.domain.outcome import Failed, Retry, Succeeded
 from scheduler.domain.setup import Provider
+from scheduler.providers.addresses import Address
 from scheduler.providers.call import Account, Call, Departure, TooLate
 from scheduler.providers.openai_compatible import OpenAICompatible
 from scheduler.providers.wire import open_session
@@ -32,7 +33,9 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 def call_to(base_url: str, **changes: Any) -> Call:
     values: dict[str, Any] = {
-        "account": Account(UUID(int=1), "c", Provider.OPENAI_COMPATIBLE, base_url, {"Authorization": "Bearer k"}),
+        "account": Account(
+            UUID(int=1), "c", Provider.OPENAI_COMPATIBLE, Address(base_url), {"Authorization": "Bearer k"}
+        ),
         "endpoint": "/v1/chat/completions",
         "model": "m",
         "request": b'{"messages":[{"role":"user","content":"x"}]}',

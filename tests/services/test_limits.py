@@ -8,12 +8,13 @@ from uuid import UUID
 from scheduler.domain.batch import Batch
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.priority import Priority
-from scheduler.domain.setup import ApiKey, Connection, Resource, Target
+from scheduler.domain.setup import ApiKey, Connection, Provider, Resource, Target
 from scheduler.domain.status import BatchStatus, BatchType
 from scheduler.domain.work import BudgetDefinition, Limit
 from scheduler.ports.store import StoredFlow
+from scheduler.providers.profile import MINUTE_PACE as PACE
+from scheduler.providers.profile import SLICES_PACE
 from scheduler.services.limits import (
-    PACE,
     batch_budget,
     connection_budget,
     flow_definition,
@@ -84,6 +85,14 @@ def test_sliding_limits_of_a_connection_are_paced_and_quotas_are_not() -> None:
         connection(capacity=(Capacity(Period.DAY, requests=5), Capacity(Period.MINUTE, requests=60, tokens=9)))
     ).limits
     assert limits == (Limit("MINUTE", 60, 9, PACE, 1_000), Limit("DAY", 5, None, None, 1_000))
+
+
+def test_the_profile_sets_pace_and_burst() -> None:
+    sliced = connection_budget(connection(capacity=(MINUTE,), provider=Provider.AZURE)).limits
+    assert sliced == (Limit("MINUTE", 60, None, SLICES_PACE, 100),)
+    assert connection_budget(connection(capacity=(MINUTE,), profile="azure")).limits == sliced
+    own_burst = Capacity(Period.MINUTE, requests=60, burst_seconds=2)
+    assert connection_budget(connection(capacity=(own_burst,), profile="azure")).limits[0].burst_ms == 2_000
 
 
 def test_the_burst_is_taken_in_seconds() -> None:
