@@ -11,6 +11,9 @@ from scheduler.settings import Settings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+"""Without local variables, which the defaults of structlog print: prompts, answers and keys are among them."""
+
 
 def configure_logs(settings: Settings, process: str) -> None:
     """Send every log line of this process to stderr as `settings` say; `process` names it on each line.
@@ -22,12 +25,14 @@ def configure_logs(settings: Settings, process: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks if settings.log_format == "json" else _as_is,
+        _TRACEBACKS if settings.log_format == "json" else _as_is,
     ]
     if settings.log_format == "json":
         renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
