@@ -44,11 +44,11 @@ async def authenticated(request: Request) -> Principal:
 Caller = Annotated[Principal, Depends(authenticated)]
 
 
-def allowed(scope: str) -> Callable[[Request, Principal], Awaitable[Principal]]:
-    """A dependency: the caller, who has `scope` and belongs to the workspace and environment of the path."""
+def allowed(*scopes: str) -> Callable[[Request, Principal], Awaitable[Principal]]:
+    """A dependency: the caller, who has one of `scopes` and belongs to the workspace and environment of the path."""
 
     async def check(request: Request, principal: Caller) -> Principal:
-        require_scope(principal, scope)
+        require_scope(principal, *scopes)
         workspace_id, environment_id = path_id(request, "workspaceId"), path_id(request, "environmentId")
         if workspace_id is not None:
             require_tenant(principal, workspace_id, environment_id)
@@ -69,6 +69,7 @@ async def _setup_in_tenant(request: Request, principal: Caller) -> Principal:
 
 AdminCaller = Annotated[Principal, Depends(admin)]
 SetupCaller = Annotated[Principal, Depends(_setup_in_tenant)]
+HeadroomCaller = Annotated[Principal, Depends(allowed("completion-batch:get", "setup:*"))]
 CreateCaller = Annotated[Principal, Depends(allowed("completion-batch:create"))]
 GetCaller = Annotated[Principal, Depends(allowed("completion-batch:get"))]
 CancelCaller = Annotated[Principal, Depends(allowed("completion-batch:cancel"))]

@@ -68,11 +68,11 @@ async def delete_connection(
     return Response(status_code=204)
 
 
-@router.get("/{connectionId}/headroom", openapi_extra=gives(ConnectionHeadroom))
+@router.get("/{connectionId:path}/headroom", openapi_extra=gives(ConnectionHeadroom))
 async def connection_headroom(
-    request: Request, workspaceId: UUID, environmentId: UUID, connectionId: UUID, _principal: SetupCaller
+    request: Request, workspaceId: UUID, environmentId: UUID, connectionId: str, _principal: SetupCaller
 ) -> Response:
-    """What its limits admit now."""
+    """What its limits admit now; the connection by id or by name (which may hold slashes)."""
     services = services_of(request)
-    connection = await services.setup.connection(Address(workspaceId, environmentId), connectionId)
+    connection = await services.setup.named_connection(Address(workspaceId, environmentId), connectionId)
     return answered(await services.readings.of_connection(connection))

@@ -7,11 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.auth import SetupCaller
+from api.auth import HeadroomCaller, SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
 from scheduler.services.headroom import ResourceHeadroom
+from scheduler.services.keys import has_scope, require_resource
 from scheduler.services.setup_bodies import ResourceBody
 from scheduler.services.setup_forms import Address
 from scheduler.services.setup_views import ResourceView, resource_view
@@ -66,11 +67,16 @@ async def delete_resource(
     return Response(status_code=204)
 
 
-@router.get("/{resourceId}/headroom", openapi_extra=gives(ResourceHeadroom))
+@router.get("/{resourceId:path}/headroom", openapi_extra=gives(ResourceHeadroom))
 async def resource_headroom(
-    request: Request, workspaceId: UUID, environmentId: UUID, resourceId: UUID, _principal: SetupCaller
+    request: Request, workspaceId: UUID, environmentId: UUID, resourceId: str, principal: HeadroomCaller
 ) -> Response:
-    """What its limits, and those of its targets, admit now."""
+    """What its limits, and those of its targets, admit now; the resource by id or by name (which may hold slashes).
+
+    Besides setup:*, a key that reads batches may ask about the resources that it may use: it shows progress with it.
+    """
     services = services_of(request)
-    resource = await services.setup.resource(Address(workspaceId, environmentId), resourceId)
+    resource = await services.setup.named_resource(Address(workspaceId, environmentId), resourceId)
+    if not has_scope(principal, "setup:*"):
+        require_resource(principal, resource)
     return answered(await services.readings.of_resource(resource))

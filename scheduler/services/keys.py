@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from scheduler.domain.errors import NotAuthorized, Unauthenticated
-from scheduler.domain.setup import ApiKey
+from scheduler.domain.setup import ApiKey, Resource
 from scheduler.ports.store import SetupStore
 
 PREFIX = "brim_"
@@ -71,10 +71,27 @@ Principal = Admin | KeyHolder
 """Who is calling; closed."""
 
 
-def require_scope(principal: Principal, scope: str) -> None:
-    """Raise NotAuthorized unless the caller has the scope (the admin has all)."""
-    if isinstance(principal, KeyHolder) and scope not in principal.key.scopes:
-        raise NotAuthorized(f"The API key lacks the scope {scope}.")
+def has_scope(principal: Principal, scope: str) -> bool:
+    """Whether the caller has the scope; the admin has all."""
+    return isinstance(principal, Admin) or scope in principal.key.scopes
+
+
+def require_scope(principal: Principal, *scopes: str) -> None:
+    """Raise NotAuthorized unless the caller has one of the scopes."""
+    if not any(has_scope(principal, scope) for scope in scopes):
+        raise NotAuthorized(f"The API key lacks the scope {' or '.join(scopes)}.")
+
+
+def require_resource(principal: Principal, resource: Resource) -> None:
+    """Raise NotAuthorized API_KEY_RESOURCE_NOT_AUTHORIZED unless the caller may use the resource."""
+    if isinstance(principal, Admin) or principal.key.resources is None:
+        return
+    if resource.resource_id not in principal.key.resources:
+        raise NotAuthorized(
+            f"The API key may not use {resource.name}.",
+            code="API_KEY_RESOURCE_NOT_AUTHORIZED",
+            details={"resources": [resource.name]},
+        )
 
 
 def require_tenant(principal: Principal, workspace_id: UUID, environment_id: UUID | None) -> None:

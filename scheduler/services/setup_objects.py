@@ -98,6 +98,16 @@ class SetupObjects:
             raise _missing("connection", "AI_CONNECTION_NOT_FOUND")
         return found
 
+    async def named_connection(self, address: Address, name_or_id: str) -> Connection:
+        """One by its id or its name; an id goes before a name that looks like one. Raises NotFound."""
+        connections = await self._setup.connections(address.environment_id)
+        by_name = {each.name: each for each in connections if each.workspace_id == address.workspace_id}
+        by_id = {str(each.connection_id): each for each in by_name.values()}
+        found = by_id.get(name_or_id.lower()) or by_name.get(name_or_id)
+        if found is None:
+            raise _missing("connection", "AI_CONNECTION_NOT_FOUND")
+        return found
+
     async def create_connection(self, address: Address, body: ConnectionBody) -> Connection:
         """A new provider account."""
         filled = self._form.fill(address, body, None)
@@ -123,6 +133,16 @@ class SetupObjects:
         """One. Raises NotFound."""
         found = await self._setup.resource(address.environment_id, resource_id)
         if found is None or found.workspace_id != address.workspace_id:
+            raise _missing("resource", "AI_RESOURCE_NOT_FOUND")
+        return found
+
+    async def named_resource(self, address: Address, name_or_id: str) -> Resource:
+        """One by its id or its name, as an item names it. Raises NotFound."""
+        resources = await self._setup.resources(address.environment_id)
+        by_name = {each.name: each for each in resources if each.workspace_id == address.workspace_id}
+        by_id = {str(each.resource_id): each for each in by_name.values()}
+        found = by_id.get(name_or_id.lower()) or by_name.get(name_or_id)
+        if found is None:
             raise _missing("resource", "AI_RESOURCE_NOT_FOUND")
         return found
 

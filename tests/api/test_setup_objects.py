@@ -53,6 +53,38 @@ async def test_a_put_changes_what_it_names(world: ApiWorld) -> None:
     assert back.status_code == 200
 
 
+async def test_headroom_is_found_by_name_too(world: ApiWorld) -> None:
+    slashed = await world.add_resource("meta/llama 3")
+    for noun, object_id, name in (
+        ("ai-connection", world.connection, "sim"),
+        ("ai-resource", world.resource, "r"),
+        ("ai-resource", slashed["resourceId"], "meta/llama%203"),
+        ("ai-resource", slashed["resourceId"], "meta%2Fllama%203"),
+    ):
+        by_id = await world.admin.get(f"{world.at(noun)}/{object_id.upper()}/headroom")
+        by_name = await world.admin.get(f"{world.at(noun)}/{name}/headroom")
+        assert (by_id.status_code, by_name.status_code) == (200, 200)
+        assert by_name.json() == by_id.json()
+        ghost = await world.admin.get(f"{world.at(noun)}/ghost/headroom")
+        assert (ghost.status_code, ghost.json()["errorCode"][-10:]) == (404, "_NOT_FOUND")
+
+
+async def test_a_key_sees_the_headroom_of_what_it_may_use_and_nothing_else(world: ApiWorld) -> None:
+    await world.add_resource("other")
+    key = (await world.made(world.at("api-key"), {"name": "narrow", "resources": ["r"]}))["key"]
+    creator = await world.made(world.at("api-key"), {"name": "creator", "scopes": ["completion-batch:create"]})
+
+    async def answer(path: str, text: str) -> tuple[int, str | None]:
+        found = await world.client.get(f"{path}/headroom", headers={"x-api-key": text})
+        return found.status_code, found.json().get("errorCode")
+
+    resources = world.at("ai-resource")
+    assert await answer(f"{resources}/r", key) == (200, None)
+    assert await answer(f"{resources}/other", key) == (403, "API_KEY_RESOURCE_NOT_AUTHORIZED")
+    assert await answer(f"{resources}/r", creator["key"]) == (403, "NOT_AUTHORIZED")
+    assert await answer(f"{world.at('ai-connection')}/sim", key) == (403, "NOT_AUTHORIZED")
+
+
 async def test_changed_limits_reach_the_engine_at_once(world: ApiWorld) -> None:
     path = f"{world.at('ai-connection')}/{world.connection}"
     await world.admin.put(path, json={"capacity": [{"period": "MINUTE", "requests": 600, "tokens": 1000}]})

@@ -192,7 +192,8 @@ def test_the_servers_faults_are_told_by_line(brim: FakeBrim, run: Brim) -> None:
 
 def test_submit_can_wait_and_fetch(brim: FakeBrim, run: Brim, questions: str, tmp_path: Path) -> None:
     brim.final_after_reads = 3
-    brim.headroom["gpt"] = {"limits": [{"period": "MINUTE", "requestsLimit": 60, "requestsUsed": 18}]}
+    amount = {"limit": 60, "used": 18, "headroom": 42}
+    brim.headroom["gpt"] = {"limits": [{"period": "MINUTE", "requests": amount, "tokens": None}]}
     output = tmp_path / "answers.jsonl"
     done = run("submit", questions, "--resource", "gpt", "--wait", "-o", str(output))
     assert done.code == 0
@@ -323,6 +324,7 @@ def test_results_are_json_lines_on_stdout_or_in_a_file(brim: FakeBrim, run: Brim
     assert [item["customId"] for item in done.json] == ["c0", "c1", "c2"]
     assert done.err == "brim: the batch is RUNNING: 1 of 3 items had ended\n"
     target = tmp_path / "out.jsonl"
+    assert run("results", batch_id, "--json").json == done.json
     done = run("results", batch_id, "--output", str(target), "--status", "failed")
     assert (done.code, done.out, done.err) == (0, "", f"brim: 1 item written to {target}\n")
     assert target.stat().st_mode & 0o777 == 0o666 & ~_umask()

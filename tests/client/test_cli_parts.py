@@ -125,11 +125,15 @@ def test_a_hundred_percent_is_said_at_the_end_only() -> None:
     assert wording.percent(almost) == "99.9%"
 
 
+def amount(limit: int, used: int) -> dict[str, int]:
+    return {"limit": limit, "used": used, "headroom": max(limit - used, 0)}
+
+
 def test_headroom_is_the_tightest_of_all_limits() -> None:
     raw = {
         "budgets": [
-            {"limits": [{"period": "MINUTE", "requestsLimit": 600, "requestsUsed": 20, "tokensLimit": None}]},
-            {"limits": [{"period": "DAY", "requestsLimit": 100, "requestsUsed": 200, "tokensHeadroom": 41_200}]},
+            {"limits": [{"period": "MINUTE", "requests": amount(600, 20), "tokens": None}]},
+            {"limits": [{"period": "DAY", "requests": amount(100, 200), "tokens": amount(50_000, 8_800)}]},
         ]
     }
     assert wording.headroom_text(Headroom(raw)) == "0 requests, 41k tokens"

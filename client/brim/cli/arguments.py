@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     cancel = commands.add_parser("cancel", parents=[json], help="stop a batch")
     cancel.add_argument("batch", metavar="BATCH")
 
-    results = commands.add_parser("results", parents=[server], help="fetch the items that have ended, as JSONL")
+    results = commands.add_parser("results", parents=[json], help="fetch the items that have ended, as JSONL")
     results.add_argument("batch", metavar="BATCH")
     results.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of stdout")
     results.add_argument("--status", type=str.upper, choices=_STATUSES[2:], help="only items with this end")

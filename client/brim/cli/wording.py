@@ -103,13 +103,9 @@ def _limits(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _free(limit: Mapping[str, Any], what: str) -> int | None:
-    cap, used = limit.get(f"{what}Limit"), limit.get(f"{what}Used")
-    given = limit.get(f"{what}Headroom")
-    if isinstance(given, int | float):
-        return max(0, int(given))
-    if isinstance(cap, int | float) and isinstance(used, int | float):
-        return max(0, int(cap - used))
-    return None
+    amount = limit.get(what)
+    free = amount.get("headroom") if isinstance(amount, Mapping) else None
+    return max(0, int(free)) if isinstance(free, int | float) else None
 
 
 def _short(count: int) -> str:
