@@ -124,6 +124,11 @@ def repair_arguments(flow: FlowDefinition, generation: int, cursor: int) -> list
     ]
 
 
+def set_flow_arguments(flow: FlowDefinition) -> list[Any]:
+    """ARGV[2…] of set_flow."""
+    return [*flow_address(flow.flow), flow.version, flow.weight, json.dumps(flow.budgets), int(flow.paused)]
+
+
 def age(sent_ago_ms: int | None) -> int:
     """-1 says that a call was never sent."""
     return -1 if sent_ago_ms is None else max(0, sent_ago_ms)

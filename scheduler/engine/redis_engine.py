@@ -177,6 +177,10 @@ class RedisEngine:
         """Let nothing through a budget for a while, then one probe at a time."""
         await self._run("pause_budget", shard, budget, pause_ms, reason)
 
+    async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
+        """Change weight, budgets and pause of a live flow."""
+        await self._run("set_flow", shard, *codec.set_flow_arguments(flow))
+
     async def pause(self, shard: int, flow: FlowRef, version: int) -> None:
         """Hold a flow's waiting entries."""
         await self._run("pause", shard, *codec.flow_address(flow), version)

@@ -120,6 +120,10 @@ class Engine(Protocol):
         """Let nothing through a budget for pause_ms, then one probe at a time until one is settled."""
         ...
 
+    async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
+        """Change weight, budgets and pause of a live flow (older versions are ignored; an unknown flow too)."""
+        ...
+
     async def pause(self, shard: int, flow: FlowRef, version: int) -> None:
         """Hold a flow's waiting entries."""
         ...

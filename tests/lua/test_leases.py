@@ -175,6 +175,31 @@ async def test_a_paused_flow_waits_and_goes_on(bench: Bench) -> None:
     assert len((await bench.claim()).leases) == 4
 
 
+async def test_a_changed_flow_leaves_the_budget_that_binds_it_no_more(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.limit("batch-1", minute(requests=2))
+    await bench.queue()
+    await bench.push(1, 10, budgets=["batch-1"])
+    assert len((await bench.claim()).leases) == 2
+    assert (await bench.claim()).leases == ()
+    definition = FlowDefinition(flow_of(1), 2, 16.0, (), 10)
+    await bench.engine.set_flow(SHARD, definition)
+    assert len((await bench.claim()).leases) == 8
+    await bench.engine.set_flow(SHARD, FlowDefinition(flow_of(1), 1, 1.0, ("batch-1",), 10))
+    assert await bench.redis.zcard("brim:{3}:budget:batch-1:waiting") == 0
+
+
+async def test_a_raised_priority_counts_from_the_next_claim(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.queue()
+    await bench.push(1, 500, weight=4)
+    await bench.push(2, 500, weight=4)
+    await bench.settle((await bench.claim()).leases)
+    await bench.engine.set_flow(SHARD, FlowDefinition(flow_of(2), 2, 16.0, (), 500))
+    served = [lease.ref.flow for _ in range(4) for lease in (await bench.claim()).leases]
+    assert 3.5 < served.count(flow_of(2)) / served.count(flow_of(1)) < 4.5
+
+
 async def test_repair_empties_the_window_and_refills_around_live_leases(bench: Bench) -> None:
     await bench.limit("c")
     await bench.queue()
@@ -189,6 +214,22 @@ async def test_repair_empties_the_window_and_refills_around_live_leases(bench: B
     assert [lease.ref.position for lease in (await bench.claim()).leases] == [4, 5, 6, 7, 8, 9, 10]
     await bench.engine.release(SHARD, [Release(held[0].ref, 0, False, Refund.ALL, None)])
     assert [lease.ref.position for lease in (await bench.claim()).leases] == [1]
+
+
+async def test_a_dead_flow_lives_again_in_a_newer_version_only(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.queue()
+    await bench.push(1, 5)
+    await bench.engine.cancel(SHARD, flow_of(1), 7)
+    older = FlowDefinition(flow_of(1), 7, 4.0, (), 5)
+    assert not await bench.engine.repair(SHARD, older, 2, 0)
+    newer = FlowDefinition(flow_of(1), 8, 4.0, (), 5)
+    assert await bench.engine.repair(SHARD, newer, 2, 2)
+    assert await bench.push(1, 3, cursor=2, end=5, generation=2)
+    leases = (await bench.claim()).leases
+    assert [lease.ref.position for lease in leases] == [3, 4, 5]
+    assert await bench.settle(leases) == 0
+    assert await bench.engine.flows(SHARD, [flow_of(1)]) == {}
 
 
 async def test_an_entry_above_the_cursor_is_dropped_because_the_refill_brings_it(bench: Bench) -> None:
