@@ -1,17 +1,19 @@
-"""Run the benches and print what they measured: `python -m bench [noop] [http] [idle] [limits]`.
+"""Run the benches and print what they measured: `python -m bench [noop] [http] [idle] [limits] [budgets]`.
 
-Without names all but `limits`, which takes twelve minutes.
+Without names `noop`, `http` and `idle`: `limits` takes twelve minutes, `budgets` about ten (`--quick`: two).
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 
 from bench import latency, limits, throughput
+from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits",)
+LONG = ("limits", "budgets")
 
 
 def show(name: str, value: str) -> None:
@@ -44,31 +46,51 @@ async def run(names: list[str]) -> None:
         show("idle: POST to arrival at the provider, worst ms", f"{measured.worst_ms:.1f}")
 
 
-async def run_long(names: list[str]) -> None:
-    """Run the benches that take minutes."""
-    if "limits" in names:
-        for result in (
-            await limits.fill("requests", words=5, max_tokens=16),
-            await limits.fill("tokens", words=200, max_tokens=100),
-        ):
-            kind = f"limits, {result.bound_by} bind"
-            show(f"{kind}: share used from the second minute on", f"{result.share_used:.1%}")
-            show(f"{kind}: worst sliding minute, requests of {limits.RPM}", str(result.worst_requests))
-            show(f"{kind}: worst sliding minute, tokens of {limits.TPM:,}", f"{result.worst_tokens:,}")
-            show(f"{kind}: 429s", str(result.refused))
-            show(f"{kind}: items completed", str(result.completed))
+async def run_limits(shape: str) -> None:
+    """A request limit and a token limit in real time."""
+    for result in (
+        await limits.fill("requests", words=5, max_tokens=16, shape=shape),
+        await limits.fill("tokens", words=200, max_tokens=100, shape=shape),
+    ):
+        kind = f"limits, {shape}, {result.bound_by} bind"
+        show(f"{kind}: share used from the second minute on", f"{result.share_used:.1%}")
+        show(f"{kind}: worst sliding minute, requests of {limits.RPM}", str(result.worst_requests))
+        show(f"{kind}: worst sliding minute, tokens of {limits.TPM:,}", f"{result.worst_tokens:,}")
+        show(f"{kind}: 429s", str(result.refused))
+        show(f"{kind}: items completed", str(result.completed))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("names", nargs="*", metavar="bench", help=", ".join((*BENCHES, *LONG)))
+    parser.add_argument("--shape", default="sliding", choices=limits.SHAPES, help="limits: how the provider limits")
+    parser.add_argument("--minutes", type=int, default=MINUTES, help="budgets: virtual minutes of each run")
+    parser.add_argument("--quick", action="store_true", help="budgets: three minutes, two workers, two queues")
+    parser.add_argument("--write", action="store_true", help="budgets: write docs/budgets.md and its plots")
+    parser.add_argument("--admissions", type=int, help="budgets: instead, one run of 6,000 RPM over so many calls")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in (*BENCHES, *LONG)]
+    if unknown:
+        parser.error(f"unknown bench {unknown[0]}; there are {', '.join((*BENCHES, *LONG))}")
+    if given.minutes < 2:
+        parser.error("--minutes must be at least 2: the first minute is not counted")
+    return given
 
 
 def main() -> int:
-    """Read the names of the benches to run; all without any."""
-    names = sys.argv[1:] or list(BENCHES)
-    unknown = [name for name in names if name not in (*BENCHES, *LONG)]
-    if unknown:
-        print(f"unknown bench {unknown[0]}; there are {', '.join((*BENCHES, *LONG))}", file=sys.stderr)
-        return 2
+    """Run the named benches. Fails when a promise that `budgets` looks at does not hold."""
+    given = arguments()
+    names = given.names or list(BENCHES)
     asyncio.run(run(names))
-    asyncio.run(run_long(names))
-    return 0
+    if "limits" in names:
+        asyncio.run(run_limits(given.shape))
+    if "budgets" not in names:
+        return 0
+    if given.admissions:
+        asyncio.run(long(given.admissions))
+        return 0
+    return int(asyncio.run(budgets(minutes=given.minutes, quick=given.quick, write=given.write)) > 0)
 
 
 if __name__ == "__main__":

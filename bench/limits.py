@@ -11,6 +11,7 @@ RPM = 600
 TPM = 60_000
 ITEMS = 900
 WITHIN_S = 900.0
+SHAPES = ("bucket", "sliding", "minute", "slices")
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "away"]
 
 

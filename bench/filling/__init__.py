@@ -1,0 +1,1 @@
+"""Runs of the real scripts under a virtual clock: hours of a limit in seconds."""
