@@ -17,7 +17,9 @@ from api.routes import (
     ai_resources,
     api_keys,
     batch_events,
+    batch_retry,
     completion_batches,
+    deliveries,
     environments,
     health,
     metrics,
@@ -32,6 +34,8 @@ ROUTERS = (
     status.router,
     completion_batches.router,
     batch_events.router,
+    batch_retry.router,
+    deliveries.router,
     completion_batches.item_router,  # its last path part takes any word: after all others
     workspaces.router,
     environments.router,

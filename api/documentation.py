@@ -8,7 +8,8 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.schemas import BatchPage, CreateBatch, ErrorBody
+from api.schemas import BatchPage, CreateBatch, DeliveryPage, ErrorBody, RetryBody
+from scheduler.services.delivery_views import DeliveryView
 from scheduler.services.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
 from scheduler.services.setup_bodies import (
     ApiKeyBody,
@@ -35,6 +36,8 @@ SHAPES: Final[tuple[type, ...]] = (
     ConnectionHeadroom,
     ConnectionView,
     CreateBatch,
+    DeliveryPage,
+    DeliveryView,
     EnvironmentBody,
     EnvironmentView,
     ErrorBody,
@@ -42,6 +45,7 @@ SHAPES: Final[tuple[type, ...]] = (
     ResourceBody,
     ResourceHeadroom,
     ResourceView,
+    RetryBody,
     StatusView,
     WorkspaceBody,
     WorkspaceView,
@@ -68,6 +72,11 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 def takes(shape: type) -> dict[str, Any]:
     """The request body of an operation."""
     return {"requestBody": {"required": True, "content": _json(_reference(shape))}}
+
+
+def takes_optionally(shape: type) -> dict[str, Any]:
+    """The request body of an operation that does without one too."""
+    return {"requestBody": {"required": False, "content": _json(_reference(shape))}}
 
 
 def gives(shape: type | None, status: int = 200, *, listed: bool = False) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from scheduler.domain.priority import Priority
 from scheduler.services.batch_envelope import CallbackOptionsBody
 from scheduler.services.capacity_body import CapacityBody, Slots
+from scheduler.services.delivery_views import DeliveryView
 from scheduler.services.item_check import ItemBody
 from scheduler.services.views import BatchView
 
@@ -32,6 +33,20 @@ class BatchPage(Struct, rename="camel"):
     """A page of batches, newest first; next_after continues it."""
 
     data: list[BatchView]
+    has_more: bool
+    next_after: UUID | None
+
+
+class RetryBody(Struct, rename="camel", forbid_unknown_fields=True):
+    """Which items to run again; all that failed when absent."""
+
+    items: Annotated[list[UUID], Meta(min_length=1, max_length=10_000)] | None = None
+
+
+class DeliveryPage(Struct, rename="camel"):
+    """A page of callbacks, oldest first; next_after continues it."""
+
+    data: list[DeliveryView]
     has_more: bool
     next_after: UUID | None
 

@@ -17,6 +17,7 @@ from scheduler.services.keys import Authenticator
 from scheduler.services.opening import Opening
 from scheduler.services.progress import Progress
 from scheduler.services.recovery import Recovery
+from scheduler.services.reopening import Reopening
 from scheduler.services.secrets import Vault
 from scheduler.services.setup_effects import SetupEffects
 from scheduler.services.setup_forms import ConnectionForm
@@ -60,6 +61,7 @@ class Services:
     authenticator: Authenticator
     creation: BatchCreation
     control: BatchControl
+    reopening: Reopening
     progress: Progress
     events: EventStream
     setup: SetupObjects
@@ -84,6 +86,7 @@ def build(core: Core) -> Services:
         authenticator=authenticator,
         creation=BatchCreation(settings, store, opening, tenants),
         control=BatchControl(settings, store, engine, tenants, shards),
+        reopening=Reopening(store, tenants, shards, opening, core.recovery),
         progress=Progress(store, engine, tenants, shards),
         events=EventStream(store, engine.feed, tenants),
         setup=SetupObjects(store, tenants, form, effects, authenticator),

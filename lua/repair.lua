@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- repair: raise a flow's generation and empty its window; leases stay. Pushes of older generations are stale from now on.
+-- A dead flow lives again if the batch's version is newer than the one that it died with: its items are run once more.
 --
 -- KEYS[1]  epoch       string  brim:{s}:epoch
 -- ARGV[1]  epoch       str     the caller's epoch
@@ -35,13 +36,16 @@ shard.read_clock()
 
 local state = flow.state_key(queue_name, batch)
 local f = flow.load(queue_name, batch)
-if f and (f.dead or f.gen >= generation) then return { 'stale', f.gen } end
+if f and (f.gen >= generation or f.dead and version <= f.version) then return { 'stale', f.gen } end
 if not f then
   flow.create(queue_name, batch, generation, 0)
   f = flow.load(queue_name, batch)
 end
 redis.call('UNLINK', key.flow(queue_name, batch), flow.deferred_key(queue_name, batch))
-redis.call('HSET', state, 'gen', generation, 'cursor', cursor, 'end_', last, 'sealed', sealed, 'refill_until', 0)
+redis.call('HSET', state, 'gen', generation, 'cursor', cursor, 'end_', last, 'sealed', sealed, 'refill_until', 0,
+  'dead', '0')
+redis.call('PERSIST', state)
+f.dead = false
 f.cursor, f.end_ = cursor, last
 if version > f.version then
   redis.call('HSET', state, 'version', version, 'weight', weight, 'budgets', cmsgpack.pack(budgets), 'paused', paused)

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from scheduler.domain.batch import Batch
 from scheduler.domain.ids import ItemIds
 from scheduler.domain.status import ItemStatus
-from scheduler.ports.store import Delivery
+from scheduler.ports.deliveries import Delivery
 from scheduler.services.callback_guard import literal_address, refusal_of_address, refusal_of_url
 from scheduler.services.views import encode, encode_batch, item_view, running_item_view
 

@@ -119,6 +119,11 @@ class Reconciler:
                 batch = batches.get(flow.batch_id)
                 if batch is None:
                     continue
+                if state.dead:
+                    # It was reopened by a retry whose process died before it told the engine; a flow that died of a
+                    # later cancel has a newer version and stays dead.
+                    repaired += await self._open(shard, [(flow, batch)])
+                    continue
                 if state.paused != batch.paused:
                     await self._switch(shard, ref, batch)
                     switched += 1
@@ -145,7 +150,9 @@ class Reconciler:
             for ref, flow in refs.items()
             if ref not in states and flow.batch_id in batches
         ]
-        unknown = [(flow, batch) for flow, batch in unknown if batch.created_at <= old_enough]
+        return await self._open(shard, [(flow, batch) for flow, batch in unknown if batch.created_at <= old_enough])
+
+    async def _open(self, shard: int, unknown: Sequence[tuple[StoredFlow, Batch]]) -> int:
         if not unknown:
             return 0
         await self._recovery.apply_setup(shard)

@@ -15,7 +15,7 @@ import structlog
 
 from scheduler import metrics
 from scheduler.domain.errors import Unavailable
-from scheduler.ports.store import Delivery, DeliveryResult, DeliveryStore
+from scheduler.ports.deliveries import Delivery, DeliveryResult, DeliveryStore
 from scheduler.providers.waits import wait_ms
 from workers.callbacks import Answer, post_callback, receiver_of, render
 from workers.delivery_schedule import Again, Dead, Delivered, judge
@@ -165,7 +165,7 @@ class Sender:
                 answer.status,
                 answer.problem,
                 attempts=delivery.attempts,
-                age_s=(now - delivery.created_at).total_seconds(),
+                age_s=(now - delivery.tried_since).total_seconds(),
                 retry_after_s=None if asked_ms is None else asked_ms / 1000,
                 jitter=random.random(),
             )
@@ -176,7 +176,8 @@ class Sender:
             case Again():
                 metrics.DELIVERIES.labels("again").inc()
                 retry_at = now + timedelta(seconds=verdict.delay_s)
-                return DeliveryResult(delivery.delivery_id, False, retry_at, None, answer.status)
+                problem = answer.problem or f"The receiver answered {answer.status}."
+                return DeliveryResult(delivery.delivery_id, False, retry_at, None, answer.status, problem)
             case Dead():
                 metrics.DELIVERIES.labels("dead").inc()
                 _log.warning("delivery.died", delivery=str(delivery.delivery_id), reason=verdict.reason)

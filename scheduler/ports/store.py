@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 from uuid import UUID
 
-from scheduler.domain.batch import Batch, CallbackOptions, Endpoint, Event, Item, NewBatch, NewItem
+from scheduler.domain.batch import Batch, Endpoint, Event, Item, NewBatch, NewItem
 from scheduler.domain.outcome import ItemOutcome, Recorded
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Workspace
 from scheduler.domain.status import BatchStatus
 from scheduler.domain.work import Entry
+from scheduler.ports.deliveries import DeliveryStore
+from scheduler.ports.pages import Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,44 +84,6 @@ class Flushed:
     recorded: tuple[Recorded, ...]
     batches: tuple[FlushedBatch, ...]
     deliveries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One callback to send. payload: the event that it carries (item or batch as of then, or a running item).
-
-    attempts: tries made before this one. event_name: "ITEM_UPDATE" | "BATCH_UPDATE".
-    """
-
-    delivery_id: UUID
-    batch_id: UUID
-    callback: CallbackOptions
-    event_name: str
-    payload: Batch | Item
-    attempts: int
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryResult:
-    """What became of one try. Exactly one of delivered, retry_at, dead_reason is set."""
-
-    delivery_id: UUID
-    delivered: bool
-    retry_at: datetime | None
-    dead_reason: str | None
-    status: int | None
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page, newest or lowest first; `next_after` continues it, None at the end."""
-
-    data: tuple[T, ...]
-    next_after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +170,14 @@ class BatchStore(Protocol):
         for the reconciler). Answers the ended ones: ring their doorbells."""
         ...
 
+    async def retry(
+        self, environment_id: UUID, batch_id: UUID, seqs: Sequence[int] | None = None
+    ) -> tuple[Batch, bool] | None:
+        """Run the failed items (those of `seqs`, or all) of an ended batch again: their runs and the version rise, old
+        outcomes stay as history, event numbers go on. (batch, whether it is open again); unchanged when none of them
+        failed; None if it does not exist. Conflict INVALID_STATE before its end."""
+        ...
+
     async def set_paused(self, environment_id: UUID, batch_id: UUID, paused: bool) -> Batch | None:
         """version + 1 when it changed. Conflict INVALID_STATE on a final batch."""
         ...
@@ -224,6 +196,10 @@ class ItemStore(Protocol):
         ...
 
     async def items(self, batch_id: UUID, seqs: Sequence[int]) -> Sequence[Item]: ...
+    async def retried_runs(self, batch_id: UUID, seqs: Sequence[int]) -> Mapping[int, int]:
+        """The current run of those that were retried; the others are in their run 1."""
+        ...
+
     async def load(self, shard: int, claimed: Sequence[tuple[UUID, int, int]]) -> Loaded:
         """One query for many claimed (batch, seq, run) of many batches."""
         ...
@@ -255,34 +231,6 @@ class OutcomeStore(Protocol):
     async def events(self, batch_id: UUID, *, after: int, limit: int) -> Sequence[Event]:
         """Numbered events in order, gapless from after + 1."""
         ...
-
-
-class DeliveryStore(Protocol):
-    """The outbox of callbacks."""
-
-    async def add_running(self, items: Sequence[tuple[UUID, int, int]], now: datetime) -> None:
-        """item_update "running" deliveries for (batch, seq, run), for batches that ask for them, in one statement."""
-        ...
-
-    async def claim(
-        self, holder: str, limit: int, lease_s: float, *, except_receivers: Sequence[str] = ()
-    ) -> Sequence[Delivery]:
-        """Due deliveries, leased (SKIP LOCKED); fair over receivers: not all of one host first.
-
-        except_receivers: "host:port" (lower case, port always given) of those that are busy enough already.
-        A lease that is not recorded within lease_s is due again by itself.
-        """
-        ...
-
-    async def next_due_s(self) -> float | None:
-        """Seconds until the next delivery is due (0: now); None when none waits."""
-        ...
-
-    async def record(self, holder: str, results: Sequence[DeliveryResult]) -> None:
-        """Only for deliveries whose lease the holder still has."""
-        ...
-
-    async def list(self, batch_id: UUID, *, after: UUID | None, limit: int) -> Page[Mapping[str, Any]]: ...
 
 
 class ShardStore(Protocol):

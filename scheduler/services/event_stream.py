@@ -3,9 +3,9 @@ when."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 
@@ -27,6 +27,9 @@ LOOK_S = 5.0
 """After this long without news a reader looks in Postgres all the same: the feed may lose anything."""
 DONE = b"data: [DONE]\n\n"
 ERROR = b'data: {"error":{"errorCode":"%s","errorMessage":"%s"}}\n\ndata: [ERROR]\n\n'
+
+Render: TypeAlias = Callable[[Sequence[Event]], Awaitable[list[bytes]]]
+"""Events to bytes, one for one; empty for those that are not shown."""
 
 _log = structlog.get_logger(__name__)
 
@@ -76,10 +79,10 @@ class EventStream:
         try:
             ids = ItemIds(batch.batch_id)
 
-            def frame(event: Event) -> bytes:
-                return event_frame(event, ids)
+            async def frames_of(events: Sequence[Event]) -> list[bytes]:
+                return [event_frame(event, ids) for event in events]
 
-            async for chunk in self._follow(batch, after, frame, started=True, created=created):
+            async for chunk in self._follow(batch, after, frames_of, started=True, created=created):
                 yield chunk
             yield DONE
         except Exception as error:
@@ -90,23 +93,30 @@ class EventStream:
         self, batch: Batch, after: int, statuses: frozenset[ItemStatus], *, follow: bool
     ) -> AsyncIterator[bytes]:
         """Finished items of these statuses as NDJSON, in order of their events after `after`. follow: until the batch
-        ends; else what is recorded now."""
+        ends; else what is recorded now. An end that a retry has undone by then is left out."""
         ids = ItemIds(batch.batch_id)
 
-        def line(event: Event) -> bytes:
-            if isinstance(event, ItemEvent) and event.item.status in statuses:
-                return one_line(encode(item_view(event.item, ids))) + b"\n"
-            return b""
+        def line(event: Event, runs: Mapping[int, int]) -> bytes:
+            if not isinstance(event, ItemEvent) or event.item.status not in statuses:
+                return b""
+            if event.item.run != runs.get(event.item.seq, 1):
+                return b""
+            return one_line(encode(item_view(event.item, ids))) + b"\n"
+
+        async def lines_of(events: Sequence[Event]) -> list[bytes]:
+            seqs = [event.item.seq for event in events if isinstance(event, ItemEvent)]
+            runs = await self._store.items.retried_runs(batch.batch_id, seqs) if seqs else {}
+            return [line(event, runs) for event in events]
 
         if not follow:
-            async for chunk in _Reader(self._store, batch, after, line).recorded():
+            async for chunk in _Reader(self._store, batch, after, lines_of).recorded():
                 yield chunk
             return
-        async for chunk in self._follow(batch, after, line, started=False):
+        async for chunk in self._follow(batch, after, lines_of, started=False):
             yield chunk
 
     async def _follow(
-        self, batch: Batch, after: int, render: Callable[[Event], bytes], *, started: bool, created: bool = False
+        self, batch: Batch, after: int, render: Render, *, started: bool, created: bool = False
     ) -> AsyncIterator[bytes]:
         shard = await self._tenants.shard_of(batch.environment_id)
         address = (batch.workspace_id, batch.environment_id, batch.batch_id)
@@ -135,7 +145,7 @@ class _Reader:
 
     __slots__ = ("_batch", "_ids", "_limit", "_render", "_store", "after", "unsure")
 
-    def __init__(self, store: Store, batch: Batch, after: int, render: Callable[[Event], bytes]) -> None:
+    def __init__(self, store: Store, batch: Batch, after: int, render: Render) -> None:
         self._store = store
         self._batch = batch
         self._ids = ItemIds(batch.batch_id)
@@ -149,7 +159,7 @@ class _Reader:
         while True:
             limit = self._limit
             events = await self._store.outcomes.events(self._batch.batch_id, after=self.after, limit=limit)
-            rendered = [self._render(event) for event in events]
+            rendered = await self._render(events)
             for chunk in _chunks(rendered):
                 yield chunk
             if events:

@@ -82,6 +82,25 @@ class Opening:
         windows: Mapping[UUID, Sequence[Entry]] | None,
         key: ApiKey | None,
     ) -> None:
+        key = await self.bind(shard, batch, flows, key)
+        for flow in flows:
+            definition = flow_definition(batch, flow, key)
+            if windows is None:
+                await self._refill.fill(shard, definition, flow.generation, 0, self._settings.window_entries)
+                continue
+            cursor = 0
+            window = windows.get(flow.resource_id, ())
+            for start in range(0, len(window), CHUNK):
+                entries = window[start : start + CHUNK]
+                following = entries[-1].position
+                if not await self._engine.push(shard, definition, flow.generation, cursor, following, entries):
+                    break
+                cursor = following
+
+    async def bind(
+        self, shard: int, batch: Batch, flows: Sequence[StoredFlow], key: ApiKey | None = None
+    ) -> ApiKey | None:
+        """Tell the engine all that binds a batch: budgets and queues. Answers the key that made it."""
         if key is None and batch.api_key_id is not None:
             key = await self._store.setup.api_key(batch.environment_id, batch.api_key_id)
         used = {flow.resource_id for flow in flows}
@@ -98,19 +117,7 @@ class Opening:
         ]
         await self._engine.set_limits(shard, budgets_of(batch, key, resources, connections))
         await self._engine.set_queues(shard, [queue_definition(resource) for resource in resources])
-        for flow in flows:
-            definition = flow_definition(batch, flow, key)
-            if windows is None:
-                await self._refill.fill(shard, definition, flow.generation, 0, self._settings.window_entries)
-                continue
-            cursor = 0
-            window = windows.get(flow.resource_id, ())
-            for start in range(0, len(window), CHUNK):
-                entries = window[start : start + CHUNK]
-                following = entries[-1].position
-                if not await self._engine.push(shard, definition, flow.generation, cursor, following, entries):
-                    break
-                cursor = following
+        return key
 
 
 def budgets_of(

@@ -107,6 +107,11 @@ SELECT cancel_batch($1, $2);
 -- Params: $1 batches
 SELECT unnest(ended) AS batch_id FROM end_full_batches($1::uuid[]);
 
+-- name: retry_batch
+-- Run failed items of an ended batch again; answers unknown | open | nothing | reopened.
+-- Params: $1 environment, $2 batch, $3 seqs or null for all
+SELECT verdict FROM retry_batch($1, $2, $3::integer[]);
+
 -- name: set_paused
 -- Hold or let go; only when that changes something and the batch is live.
 -- Params: $1 environment, $2 batch, $3 paused

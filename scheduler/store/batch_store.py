@@ -9,7 +9,8 @@ from uuid import UUID
 from scheduler.domain.batch import ENDPOINTS, Batch, NewBatch, NewItem
 from scheduler.domain.errors import Conflict, InvariantBroken, NotFound
 from scheduler.domain.status import FINAL_BATCH, BatchStatus
-from scheduler.ports.store import Page, Reservation, StoredFlow
+from scheduler.ports.pages import Page
+from scheduler.ports.store import Reservation, StoredFlow
 from scheduler.store.database import Database
 from scheduler.store.item_rows import custom_id_bytes
 from scheduler.store.rows import batch_of, flow_of, json_text, receiver_of
@@ -175,6 +176,19 @@ class PostgresBatchStore:
         """End those whose items all have outcomes; see the port."""
         rows = await self._database.fetch(_SQL["end_full_batches"], batch_ids)
         return tuple(row["batch_id"] for row in rows)
+
+    async def retry(
+        self, environment_id: UUID, batch_id: UUID, seqs: Sequence[int] | None = None
+    ) -> tuple[Batch, bool] | None:
+        """Run failed items again; see the port."""
+        async with self._database.connection() as connection:
+            verdict = await connection.fetchval(
+                _SQL["retry_batch"], environment_id, batch_id, seqs, timeout=_COPY_TIMEOUT_S
+            )
+        if verdict == "open":
+            raise Conflict("The batch has not ended yet.", code="INVALID_STATE")
+        batch = None if verdict == "unknown" else await self.get(environment_id, batch_id)
+        return None if batch is None else (batch, verdict == "reopened")
 
     async def set_paused(self, environment_id: UUID, batch_id: UUID, paused: bool) -> Batch | None:
         """Hold or let go the waiting items; see the port."""

@@ -47,7 +47,8 @@ RETURNING d.batch_id, d.delivery_id;
 -- name: payloads
 -- Deliveries with what they carry: an item as its outcome left it, an item that runs, or a snapshot of the batch.
 -- Params: $1 batches, $2 deliveries
-SELECT d.delivery_id, d.kind, d.attempts, d.created_at AS delivery_created_at, w.batch_id AS of_batch, e.snapshot, r.*
+SELECT d.delivery_id, d.kind, d.attempts, d.created_at AS delivery_created_at,
+    coalesce(d.replayed_at, d.created_at) AS tried_since, w.batch_id AS of_batch, e.snapshot, r.*
 FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS w (batch_id, delivery_id, ord)
 CROSS JOIN LATERAL (
     SELECT * FROM deliveries d WHERE d.batch_id = w.batch_id AND d.delivery_id = w.delivery_id LIMIT 1) d
@@ -80,5 +81,20 @@ FROM held h WHERE d.batch_id = h.batch_id AND d.delivery_id = h.delivery_id;
 -- name: list_deliveries
 -- Deliveries of a batch, oldest first.
 -- Params: $1 batch, $2 after this delivery, $3 how many
-SELECT delivery_id, kind, state, seq, run, event_no, attempts, created_at, due_at, finished_at, last_status, reason
+SELECT delivery_id, kind, state, seq, run, event_no, attempts, created_at, due_at AS next_try_at, finished_at,
+    last_status, reason AS last_error
 FROM deliveries WHERE batch_id = $1 AND delivery_id > $2 ORDER BY delivery_id LIMIT $3;
+
+-- name: replay_delivery
+-- Due now, unless it is on its way.
+-- Params: $1 batch, $2 delivery
+UPDATE deliveries SET
+    state = 'waiting', due_at = clock_timestamp(), finished_at = NULL, replayed_at = clock_timestamp()
+WHERE batch_id = $1 AND delivery_id = $2 AND holder IS NULL;
+
+-- name: delivery
+-- One delivery.
+-- Params: $1 batch, $2 delivery
+SELECT delivery_id, kind, state, seq, run, event_no, attempts, created_at, due_at AS next_try_at, finished_at,
+    last_status, reason AS last_error
+FROM deliveries WHERE batch_id = $1 AND delivery_id = $2;

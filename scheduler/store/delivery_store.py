@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from scheduler.domain.batch import Batch, Item
 from scheduler.domain.errors import InvariantBroken
 from scheduler.domain.status import ItemStatus
-from scheduler.ports.store import Delivery, DeliveryResult, Page
+from scheduler.ports.deliveries import Delivery, DeliveryRecord, DeliveryResult
+from scheduler.ports.pages import Page
 from scheduler.store.database import Database
 from scheduler.store.item_rows import item_of, storable
 from scheduler.store.rows import Row, batch_as_of, batch_of
@@ -63,15 +63,21 @@ class PostgresDeliveryStore:
             [result.delivery_id for result in results],
             [_state(result) for result in results],
             [result.retry_at for result in results],
-            [storable(result.dead_reason) for result in results],
+            [storable(result.dead_reason or result.problem) for result in results],
             [result.status for result in results],
         )
 
-    async def list(self, batch_id: UUID, *, after: UUID | None, limit: int) -> Page[Mapping[str, Any]]:
-        """Deliveries of a batch, oldest first: delivery_id, kind, state, seq, run, event_no, attempts and times."""
+    async def list(self, batch_id: UUID, *, after: UUID | None, limit: int) -> Page[DeliveryRecord]:
+        """Deliveries of a batch, oldest first."""
         rows = await self._database.fetch(_SQL["list_deliveries"], batch_id, after or _FIRST_ID, limit + 1)
-        data = tuple(dict(row) for row in rows[:limit])
-        return Page(data, str(data[-1]["delivery_id"]) if len(rows) > limit else None)
+        data = tuple(DeliveryRecord(**row) for row in rows[:limit])
+        return Page(data, str(data[-1].delivery_id) if len(rows) > limit else None)
+
+    async def replay(self, batch_id: UUID, delivery_id: UUID) -> DeliveryRecord | None:
+        """Due now; see the port."""
+        await self._database.execute(_SQL["replay_delivery"], batch_id, delivery_id)
+        row = await self._database.fetchrow(_SQL["delivery"], batch_id, delivery_id)
+        return None if row is None else DeliveryRecord(**row)
 
     async def _due_receivers(self, limit: int, left_out: Sequence[str]) -> Sequence[str]:
         """Up to `limit` receivers that have something due, going round all of them from call to call."""
@@ -119,6 +125,7 @@ def _delivery_of(row: Row, batch: Batch) -> Delivery:
         payload=_payload_of(row, batch),
         attempts=row["attempts"],
         created_at=row["delivery_created_at"],
+        tried_since=row["tried_since"],
     )
 
 

@@ -61,6 +61,12 @@ WHERE i.batch_id = $1 AND i.seq > $2 AND i.seq <= $3
     AND (SELECT true FROM outcomes o WHERE o.batch_id = $1 AND o.seq = i.seq AND o.run = r.run) IS NULL
 ORDER BY i.seq LIMIT $4;
 
+-- name: retried_runs
+-- Current runs of items that were retried.
+-- Params: $1 batch, $2 seqs
+SELECT r.seq, r.run FROM unnest($2::integer[]) AS w (seq) CROSS JOIN LATERAL (
+    SELECT * FROM item_runs r WHERE r.batch_id = $1 AND r.seq = w.seq LIMIT 1) r;
+
 -- name: stored
 -- How many items of a batch are written.
 -- Params: $1 batch

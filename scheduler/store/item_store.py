@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from scheduler.domain.batch import ENDPOINTS, Item
@@ -37,6 +37,11 @@ class PostgresItemStore:
     async def items(self, batch_id: UUID, seqs: Sequence[int]) -> Sequence[Item]:
         """Those items in order; unknown seqs are left out."""
         return [item_of(row) for row in await self._database.fetch(_SQL["items"], batch_id, seqs)]
+
+    async def retried_runs(self, batch_id: UUID, seqs: Sequence[int]) -> Mapping[int, int]:
+        """The current run of those that were retried."""
+        rows = await self._database.fetch(_SQL["retried_runs"], batch_id, seqs)
+        return {row["seq"]: row["run"] for row in rows}
 
     async def load(self, shard: int, claimed: Sequence[tuple[UUID, int, int]]) -> Loaded:
         """One query for many claimed (batch, seq, run); unknown ones are left out of the answer."""

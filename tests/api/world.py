@@ -80,9 +80,11 @@ class ApiWorld:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    async def finish(self, batch_id: str, seqs: Sequence[int], status: ItemStatus = ItemStatus.COMPLETED) -> None:
+    async def finish(
+        self, batch_id: str, seqs: Sequence[int], status: ItemStatus = ItemStatus.COMPLETED, *, run: int = 1
+    ) -> None:
         """Record outcomes, and ring as the committer does."""
-        outcomes = [outcome(UUID(batch_id), seq, status) for seq in seqs]
+        outcomes = [outcome(UUID(batch_id), seq, status, run) for seq in seqs]
         flushed = await self.core.store.outcomes.flush(outcomes)
         shard = await self.shard()
         bells = [
@@ -108,14 +110,14 @@ def item(number: int, **more: Any) -> dict[str, Any]:
     return {"resourceId": "r", "customId": f"c{number}", "request": request, **more}
 
 
-def outcome(batch_id: UUID, seq: int, status: ItemStatus) -> ItemOutcome:
+def outcome(batch_id: UUID, seq: int, status: ItemStatus, run: int = 1) -> ItemOutcome:
     """What a worker would record."""
     completed = status is ItemStatus.COMPLETED
     now = datetime.now(UTC)
     return ItemOutcome(
         batch_id=batch_id,
         seq=seq,
-        run=1,
+        run=run,
         status=status,
         error_code=None if completed else "PROVIDER_ERROR",
         error_message=None if completed else "It said no.",

@@ -13,7 +13,7 @@ import pytest
 
 from scheduler.domain.batch import Batch, CallbackOptions, Item
 from scheduler.domain.status import BatchStatus, ItemStatus
-from scheduler.ports.store import Delivery, DeliveryResult
+from scheduler.ports.deliveries import Delivery, DeliveryResult
 from scheduler.store import PostgresStore, delivery_store
 from tests.store.factories import BOTH, Tenant, make_batch, outcome, outcomes
 
@@ -76,7 +76,7 @@ async def test_only_the_events_asked_for_are_delivered(
     await store.deliveries.add_running([(batch.batch_id, 1, 1), (plain.batch_id, 1, 1)], datetime.now(UTC))
     await store.outcomes.flush([*outcomes(batch, [1, 2]), *outcomes(plain, [1, 2])])
     listed = (await store.deliveries.list(batch.batch_id, after=None, limit=10)).data
-    assert Counter(one["kind"] for one in listed) == kinds
+    assert Counter(one.kind for one in listed) == kinds
     assert (await store.deliveries.list(plain.batch_id, after=None, limit=10)).data == ()
 
 
@@ -107,7 +107,7 @@ async def test_a_lease_that_is_not_recorded_comes_back(
     await store.deliveries.record("dead", [DeliveryResult(lost.delivery_id, False, None, "refused", 400)])
     await store.deliveries.record("alive", [delivered(found)])
     (listed,) = (await store.deliveries.list(batch.batch_id, after=None, limit=10)).data
-    assert (listed["state"], listed["attempts"], listed["last_status"], listed["reason"]) == (
+    assert (listed.state, listed.attempts, listed.last_status, listed.last_error) == (
         "delivered",
         1,
         200,
@@ -130,12 +130,10 @@ async def test_a_try_is_recorded_as_delivered_waiting_or_dead(
             DeliveryResult(dead.delivery_id, False, None, "gone \0 for good", 410),
         ],
     )
-    listed = {
-        one["delivery_id"]: one for one in (await store.deliveries.list(batch.batch_id, after=None, limit=10)).data
-    }
-    assert [listed[one.delivery_id]["state"] for one in (good, again, dead)] == ["delivered", "waiting", "dead"]
-    assert [listed[one.delivery_id]["finished_at"] is None for one in (good, again, dead)] == [False, True, False]
-    assert listed[dead.delivery_id]["reason"] == "gone \ufffd for good"
+    listed = {one.delivery_id: one for one in (await store.deliveries.list(batch.batch_id, after=None, limit=10)).data}
+    assert [listed[one.delivery_id].state for one in (good, again, dead)] == ["delivered", "waiting", "dead"]
+    assert [listed[one.delivery_id].finished_at is None for one in (good, again, dead)] == [False, True, False]
+    assert listed[dead.delivery_id].last_error == "gone \ufffd for good"
     due_s = await store.deliveries.next_due_s()
     assert due_s is not None
     assert 3_500 < due_s <= 3_600
@@ -195,6 +193,6 @@ async def test_deliveries_are_listed_in_pages(store: PostgresStore, tenant: Tena
     batch = await make_batch(store, tenant, 5, callback=BOTH)
     await store.outcomes.flush(outcomes(batch, range(1, 6)))
     first = await store.deliveries.list(batch.batch_id, after=None, limit=4)
-    assert first.next_after == str(first.data[-1]["delivery_id"])
-    rest = await store.deliveries.list(batch.batch_id, after=first.data[-1]["delivery_id"], limit=4)
+    assert first.next_after == str(first.data[-1].delivery_id)
+    rest = await store.deliveries.list(batch.batch_id, after=first.data[-1].delivery_id, limit=4)
     assert (len(first.data), len(rest.data), rest.next_after) == (4, 2, None)

@@ -167,5 +167,5 @@ async def test_cancelling_amid_flushes_ends_the_batch_exactly_once(
     status = await check_history(store, batch, 30)
     assert status in {BatchStatus.CANCELLED, BatchStatus.COMPLETED}
     deliveries = (await store.deliveries.list(batch.batch_id, after=None, limit=100)).data
-    assert sum(delivery["kind"] == "item" for delivery in deliveries) == 30
-    assert sum(delivery["kind"] == "batch" for delivery in deliveries) == 1
+    assert sum(delivery.kind == "item" for delivery in deliveries) == 30
+    assert sum(delivery.kind == "batch" for delivery in deliveries) == 1

@@ -139,6 +139,7 @@ CREATE TABLE deliveries (
     created_at  timestamptz NOT NULL,
     due_at      timestamptz,                                 -- when to try (again): also the end of a lease; null: over
     finished_at timestamptz,
+    replayed_at timestamptz,                                 -- the 24 h of tries count from the last replay
     event_no    bigint,                                      -- kinds item and batch
     seq         integer,                                     -- kinds item and running
     run         integer,

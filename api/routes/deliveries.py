@@ -1,0 +1,56 @@
+"""Callbacks of a batch and their state; send one again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api.auth import GetCaller, ManageCaller
+from api.documentation import gives
+from api.exchange import answered
+from api.routes.completion_batches import find_batch
+from api.schemas import DeliveryPage
+from api.wiring import services_of
+from scheduler.domain.errors import NotFound
+from scheduler.services.delivery_views import DeliveryView, delivery_view
+
+router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", tags=["completion batches"])
+
+
+@router.get("/{batchId}/deliveries", openapi_extra=gives(DeliveryPage))
+async def list_deliveries(
+    request: Request,
+    workspaceId: UUID,
+    environmentId: UUID,
+    batchId: UUID,
+    _principal: GetCaller,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: UUID | None = None,
+) -> Response:
+    """List the callbacks of a batch, oldest first."""
+    services = services_of(request)
+    await find_batch(services, workspaceId, environmentId, batchId)
+    page = await services.store.deliveries.list(batchId, after=after, limit=limit)
+    return answered(
+        {
+            "data": [delivery_view(batchId, each) for each in page.data],
+            "hasMore": page.next_after is not None,
+            "nextAfter": page.next_after,
+        }
+    )
+
+
+@router.post("/{batchId}/deliveries/{deliveryId}/replay", status_code=202, openapi_extra=gives(DeliveryView, 202))
+async def replay_delivery(
+    request: Request, workspaceId: UUID, environmentId: UUID, batchId: UUID, deliveryId: UUID, _principal: ManageCaller
+) -> Response:
+    """Send a callback again, whether it was delivered, is dead or waits. One that is on its way is left alone."""
+    services = services_of(request)
+    await find_batch(services, workspaceId, environmentId, batchId)
+    replayed = await services.store.deliveries.replay(batchId, deliveryId)
+    if replayed is None:
+        raise NotFound("There is no such delivery.")
+    return answered(delivery_view(batchId, replayed), 202)

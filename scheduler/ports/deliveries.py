@@ -1,0 +1,100 @@
+"""The outbox of callbacks as its users see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from scheduler.domain.batch import Batch, CallbackOptions, Item
+from scheduler.ports.pages import Page
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One callback to send. payload: the event that it carries (item or batch as of then, or a running item).
+
+    attempts: tries made before this one. event_name: "ITEM_UPDATE" | "BATCH_UPDATE". tried_since: where the 24 h of
+    tries begin: its making, or its last replay.
+    """
+
+    delivery_id: UUID
+    batch_id: UUID
+    callback: CallbackOptions
+    event_name: str
+    payload: Batch | Item
+    attempts: int
+    created_at: datetime
+    tried_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What became of one try. Exactly one of delivered, retry_at, dead_reason is set. problem: what went wrong with a
+    try that is to be repeated, for readers."""
+
+    delivery_id: UUID
+    delivered: bool
+    retry_at: datetime | None
+    dead_reason: str | None
+    status: int | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """A callback as its owner sees it. kind: "running" | "item" | "batch". state: "waiting" | "delivered" | "dead".
+
+    seq and run: of the item, event_no: of the event, where there is one. next_try_at: while it waits.
+    last_status: of the last try that was answered. last_error: why the last try did not succeed.
+    """
+
+    delivery_id: UUID
+    kind: str
+    state: str
+    seq: int | None
+    run: int | None
+    event_no: int | None
+    attempts: int
+    created_at: datetime
+    next_try_at: datetime | None
+    finished_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+
+
+class DeliveryStore(Protocol):
+    """The outbox of callbacks."""
+
+    async def add_running(self, items: Sequence[tuple[UUID, int, int]], now: datetime) -> None:
+        """item_update "running" deliveries for (batch, seq, run), for batches that ask for them, in one statement."""
+        ...
+
+    async def claim(
+        self, holder: str, limit: int, lease_s: float, *, except_receivers: Sequence[str] = ()
+    ) -> Sequence[Delivery]:
+        """Due deliveries, leased (SKIP LOCKED); fair over receivers: not all of one host first.
+
+        except_receivers: "host:port" (lower case, port always given) of those that are busy enough already.
+        A lease that is not recorded within lease_s is due again by itself.
+        """
+        ...
+
+    async def next_due_s(self) -> float | None:
+        """Seconds until the next delivery is due (0: now); None when none waits."""
+        ...
+
+    async def record(self, holder: str, results: Sequence[DeliveryResult]) -> None:
+        """Only for deliveries whose lease the holder still has."""
+        ...
+
+    async def list(self, batch_id: UUID, *, after: UUID | None, limit: int) -> Page[DeliveryRecord]:
+        """Deliveries of a batch, oldest first."""
+        ...
+
+    async def replay(self, batch_id: UUID, delivery_id: UUID) -> DeliveryRecord | None:
+        """Due now, whether delivered, dead or waiting; attempts count on, and 24 h of tries begin anew. One that is on
+        its way is left alone. None if there is no such delivery."""
+        ...

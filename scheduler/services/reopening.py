@@ -1,0 +1,73 @@
+"""Retry: the failed items of an ended batch run again. Decided in Postgres, carried to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from scheduler.domain.batch import Batch
+from scheduler.domain.errors import NotFound, Unavailable
+from scheduler.domain.ids import ItemIds
+from scheduler.ports.store import Store
+from scheduler.services.control import not_found
+from scheduler.services.opening import Opening
+from scheduler.services.recovery import Recovery
+from scheduler.services.shards import Shards
+from scheduler.services.tenants import Tenants
+
+_log = structlog.get_logger(__name__)
+
+
+class Reopening:
+    """Reopens batches. A crash after the decision is made good by the reconciler."""
+
+    def __init__(self, store: Store, tenants: Tenants, shards: Shards, opening: Opening, recovery: Recovery) -> None:
+        self._store = store
+        self._tenants = tenants
+        self._shards = shards
+        self._opening = opening
+        self._recovery = recovery
+
+    async def retry(self, environment_id: UUID, batch_id: UUID, item_ids: Sequence[UUID] | None = None) -> Batch:
+        """Run the failed items again: those of `item_ids`, or all. Unchanged when none of them failed.
+
+        Raises NotFound (also for an id that is no item of the batch); Conflict INVALID_STATE before the end;
+        Unavailable when Postgres is down. Whether Redis is up does not matter: the reconciler opens it later.
+        """
+        answer = await self._store.batches.retry(environment_id, batch_id, _seqs_of(batch_id, item_ids))
+        if answer is None:
+            raise not_found()
+        batch, reopened = answer
+        if not reopened:
+            return batch
+        _log.info("batch.reopened", batch_id=str(batch_id))
+        try:
+            shard = await self._tenants.shard_of(environment_id)
+            await self._shards.run(shard, lambda: self._open(shard, batch))
+        except Unavailable as error:
+            _log.warning("batch.opening_postponed", batch_id=str(batch_id), reason=error.message)
+        except Exception:
+            # It is decided, whatever comes now.
+            _log.exception("batch.opening_failed", batch_id=str(batch_id))
+        return batch
+
+    async def _open(self, shard: int, batch: Batch) -> None:
+        flows = await self._store.batches.flows(batch.batch_id)
+        await self._opening.bind(shard, batch, flows)
+        for flow in flows:
+            await self._recovery.repair(shard, batch, flow)
+
+
+def _seqs_of(batch_id: UUID, item_ids: Sequence[UUID] | None) -> list[int] | None:
+    if item_ids is None:
+        return None
+    ids = ItemIds(batch_id)
+    seqs = []
+    for item_id in item_ids:
+        seq = ids.seq_of(item_id)
+        if seq is None or seq > 2**31 - 1:
+            raise NotFound(f"There is no item {item_id}.", code="COMPLETION_BATCH_ITEM_NOT_FOUND")
+        seqs.append(int(seq))
+    return seqs
