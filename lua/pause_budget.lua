@@ -13,6 +13,9 @@
 --@include now
 --@include shard
 --@include budget
+--@include queue
+--@include flow
+--@include parking
 
 local epoch, id, pause_ms, why = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 
@@ -23,6 +26,8 @@ shard.read_clock()
 local b = budget.load(id)
 if not b then return { 'unknown' } end
 local until_ms = budget.pause(b, pause_ms, why)
+-- Its waiters may have been told to wait for a probe that counts no more.
+parking.hand_on(id)
 budget.save()
 shard.write_clock()
 return { 'paused', until_ms }

@@ -2,7 +2,7 @@
 --
 -- A budget is a hash:
 --   def          cmsgpack {version, max_in_flight or -1, {code, period_ms, requests or -1, tokens or -1, pace or -1, burst_ms} …}
---   st           cmsgpack, flat numbers: the head (5), then 9 per limit in the order of def
+--   st           cmsgpack, flat numbers: the head (4), then 9 per limit in the order of def
 --   why          the reason of the last pause
 --   <code>:<n>   'requests tokens' booked in sub-bucket n of that limit's window (absent: nothing)
 -- Sub-bucket n spans [n, n + 1) × 250 ms. A window of P ms counts P / 250 + 2 sub-buckets: the present one, those that
@@ -11,8 +11,8 @@
 local budget = { loaded = {} }
 
 local SUB_MS = 250
-local HEAD = 5 -- in_flight, paused_until, recovering, probe_until, need_tokens
-local IN_FLIGHT, PAUSED_UNTIL, RECOVERING, PROBE_UNTIL, NEED = 1, 2, 3, 4, 5
+local HEAD = 4
+local IN_FLIGHT, PAUSED_UNTIL, RECOVERING, PROBE_UNTIL = 1, 2, 3, 4
 local WIDTH = 9 -- per limit:
 local CUR, CUR_R, CUR_T, OLDEST, SUM_R, SUM_T, TAT_R, TAT_T, SINCE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local IN_FLIGHT_NET_MS = 5000 -- a freed call promotes its waiter at once; this is only the net below
@@ -174,22 +174,9 @@ function budget.wait(b, tokens)
   return math.max(0, math.ceil(wait - 0.01))
 end
 
--- Remember what a waiter needs: what decides when the budget is worth promoting from.
-function budget.need(id, tokens)
-  local b = budget.load(id)
-  if b then
-    b.st[NEED] = math.max(1, tokens)
-    b.dirty = true
-  end
-end
-
--- How long the first waiter must wait, as budget.wait.
-function budget.wait_of_waiter(b) return budget.wait(b, b.st[NEED]) end
-
--- About how many requests like the first waiter's fit now (at least 1): how many waiters are worth promoting.
-function budget.room(b)
+-- About how many requests of `tokens` fit now (at least 1): how many waiters are worth promoting.
+function budget.room(b, tokens)
   local st, now, room = b.st, shard.now, 128
-  local tokens = st[NEED]
   if b.def.max_in_flight >= 0 then room = math.min(room, b.def.max_in_flight - st[IN_FLIGHT]) end
   if st[RECOVERING] == 1 then room = math.min(room, 1) end
   for _, limit in ipairs(b.def.limits) do
@@ -369,7 +356,7 @@ end
 function budget.define(id, packed, known, spent)
   local def = decode(packed)
   local now_bucket = math.floor(shard.now / SUB_MS)
-  local st = { 0, 0, 0, 0, 1 }
+  local st = { 0, 0, 0, 0 }
   local hash = key.budget(id)
   if known then
     for i = 1, HEAD do st[i] = known.st[i] end

@@ -5,7 +5,7 @@
 --   vt, weight, budgets         start tag, weight, cmsgpack {budget …} that bind every entry of the flow
 --   version, paused, dead       control state
 --   leased, refill_until        live leases; a refill is under way until then
---   parked                      id of the budget that it waits on
+--   parked, need                id of the budget that it waits on, and the tokens of the entry that waits
 -- An entry is the text position:run:in_tokens:out_tokens:attempts:crashes:target.
 
 local flow = {}
@@ -70,7 +70,7 @@ function flow.withdraw(f)
   redis.call('ZREM', key.queue(f.queue), f.batch)
   if f.parked then
     redis.call('ZREM', key.waiting(f.parked), 'f|' .. f.queue .. '|' .. f.batch)
-    redis.call('HDEL', flow.state_key(f.queue, f.batch), 'parked')
+    redis.call('HDEL', flow.state_key(f.queue, f.batch), 'parked', 'need')
     f.parked = nil
   end
 end

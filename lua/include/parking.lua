@@ -8,9 +8,18 @@ local parking = {}
 local COALESCE_MS = 25 -- wake for a paced budget at most every 25 ms; the burst covers what came due meanwhile
 local AGAIN_MS = 50 -- a budget that promoted and still has headroom and waiters is due again
 
+-- When to look at a budget next.
 local function due(id, wait_ms)
   local at_ms = shard.now + math.max(COALESCE_MS, wait_ms)
   redis.call('ZADD', key.budgets_due, at_ms, id)
+  shard.expect(at_ms)
+  return at_ms
+end
+
+-- Another waiter came: it may bring the next look forward, but not put off what an earlier one waits for.
+local function due_by(id, wait_ms)
+  local at_ms = shard.now + math.max(COALESCE_MS, wait_ms)
+  redis.call('ZADD', key.budgets_due, 'LT', at_ms, id)
   shard.expect(at_ms)
   return at_ms
 end
@@ -19,22 +28,20 @@ end
 -- it admits nothing until it is.
 function parking.flow(f, id, wait_ms, tokens)
   redis.call('ZREM', key.queue(f.queue), f.batch)
-  redis.call('HSET', flow.state_key(f.queue, f.batch), 'parked', id, 'vt', f.vt)
+  redis.call('HSET', flow.state_key(f.queue, f.batch), 'parked', id, 'need', tokens, 'vt', f.vt)
   f.parked = id
   redis.call('ZADD', key.waiting(id), f.vt, 'f|' .. f.queue .. '|' .. f.batch)
-  budget.need(id, tokens)
-  due(id, wait_ms)
+  due_by(id, wait_ms)
 end
 
 -- Park a queue on every budget in `blocked`, a list of {id, wait_ms} (several targets: the first to free promotes it).
 function parking.queue(name, vt, blocked, tokens)
   redis.call('ZREM', key.active, name)
-  redis.call('HSET', key.queue_state(name), 'parked', '1', 'vt', vt)
+  redis.call('HSET', key.queue_state(name), 'parked', '1', 'need', tokens, 'vt', vt)
   local earliest
   for _, by in ipairs(blocked) do
     redis.call('ZADD', key.waiting(by[1]), vt, 'q|' .. name)
-    budget.need(by[1], tokens)
-    local at_ms = due(by[1], by[2])
+    local at_ms = due_by(by[1], by[2])
     earliest = math.min(earliest or at_ms, at_ms)
   end
   redis.call('ZADD', key.standby, earliest, name)
@@ -44,7 +51,7 @@ end
 function parking.free_queue(name)
   local packed = redis.call('HGET', key.queue_state(name), 'def')
   redis.call('ZREM', key.standby, name)
-  redis.call('HDEL', key.queue_state(name), 'parked')
+  redis.call('HDEL', key.queue_state(name), 'parked', 'need')
   if packed then
     local def = queue.decode(packed)
     for _, ids in ipairs({ def.targets, def.budgets }) do
@@ -57,25 +64,34 @@ end
 local function free_flow(name, batch)
   local f = flow.load(name, batch)
   if not f then return end
-  redis.call('HDEL', flow.state_key(name, batch), 'parked')
+  redis.call('HDEL', flow.state_key(name, batch), 'parked', 'need')
   f.parked = nil
   flow.offer(f)
+end
+
+-- What the first entry of a waiter costs. Of the one that goes first, and of no other: a large one that came later must
+-- not keep a small one waiting.
+local function need_of(member)
+  local name, batch = string.match(member, '^f|([^|]*)|(.*)$')
+  local state = name and flow.state_key(name, batch) or key.queue_state(string.sub(member, 3))
+  return math.max(1, tonumber(redis.call('HGET', state, 'need') or 1))
 end
 
 -- Promote what a budget admits now, in order of virtual time, and set when to look again. Answers how many.
 function parking.promote(id)
   local waiting = key.waiting(id)
-  if redis.call('EXISTS', waiting) == 0 then
+  local first = redis.call('ZRANGE', waiting, 0, 0)[1]
+  if not first then
     redis.call('ZREM', key.budgets_due, id)
     return 0
   end
-  local b = budget.load(id)
-  local wait_ms = b and budget.wait_of_waiter(b) or 1000
+  local b, need = budget.load(id), need_of(first)
+  local wait_ms = b and budget.wait(b, need) or 1000
   if wait_ms > 0 then
     due(id, wait_ms)
     return 0
   end
-  local room = wait_ms < 0 and 1 or budget.room(b)
+  local room = wait_ms < 0 and 1 or budget.room(b, need)
   local members = redis.call('ZRANGE', waiting, 0, math.min(room, 16) - 1)
   for _, member in ipairs(members) do
     redis.call('ZREM', waiting, member)

@@ -5,6 +5,7 @@
 --   vt      start tag of the queue among queues (start-time fair queueing over tokens ÷ weight)
 --   v       virtual time of its flows: the start tag last served
 --   parked  '1' while it waits on budgets (it is then in standby-resources and in their waiting sets)
+--   need    the tokens of the entry that it waits with
 
 local queue = {}
 

@@ -85,3 +85,46 @@ async def test_the_tombstone_of_a_flow_that_was_never_sealed_expires(bench: Benc
     await bench.engine.cancel(SHARD, flow_of(1), 2)
     await bench.settle(running)
     assert await bench.redis.ttl(keys.flow_state(SHARD, flow_of(1))) > 0
+
+
+async def test_a_large_waiter_does_not_keep_a_small_one_waiting_that_goes_first(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.limit("key-1", Limit("HOUR", None, 100), max_in_flight=1)
+    await bench.queue()
+    await bench.push(1, 3, tokens=5, weight=1, budgets=["key-1"])
+    await bench.push(2, 3, tokens=45, weight=16, budgets=["key-1"])
+    served = []
+    for _ in range(4):
+        leases = (await bench.claim()).leases
+        served += [lease.entry.in_tokens for lease in leases]
+        await bench.settle(leases)
+    # 5 are left. The large flow parked last and needs 45, but by virtual time the small one is first, and fits.
+    assert served == [5, 45, 45, 5]
+
+
+async def test_another_waiter_does_not_put_off_what_an_earlier_one_waits_for(bench: Bench) -> None:
+    await bench.limit("c", minute(tokens=100))
+    dues = []
+    for number, tokens in ((1, 60), (2, 30), (3, 50), (4, 90)):
+        await bench.queue(number)
+        await bench.push(number, 1, queue=number, tokens=tokens)
+        dues.append((await bench.claim()).next_due_ms)
+        await bench.after(1000)
+    first, last = dues[2:]
+    assert first is not None
+    assert last == first - 1000
+    await bench.after(last - 1000)
+    assert [lease.entry.in_tokens for lease in (await bench.claim()).leases] == [50]
+
+
+async def test_a_pause_tells_those_who_wait_for_a_silent_probe(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.queue()
+    await bench.push(1, 10)
+    await bench.engine.pause_budget(SHARD, "c", 0, "429")
+    assert len((await bench.claim()).leases) == 1
+    assert (await bench.claim()).next_due_ms == 30_000
+    await bench.engine.pause_budget(SHARD, "c", 1000, "429")
+    assert (await bench.claim()).next_due_ms == 1000
+    await bench.after(1000)
+    assert len((await bench.claim()).leases) == 1
