@@ -7,24 +7,33 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from scheduler.domain.rates import RateReport
 from scheduler.domain.status import ItemStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider reported them; None where it did not say."""
+    """Tokens as the provider reported them; None where it did not say.
+
+    cached_tokens: part of the prompt tokens that was read from the provider's cache.
+    """
 
     prompt_tokens: int | None
     output_tokens: int | None
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The provider answered. body: its JSON bytes as received. headers: the ones shown to users, lower-case names."""
+    """The provider answered. body: its JSON bytes as received. headers: the ones shown to users, lower-case names.
+
+    rates, here and below: what the answer said about the provider's limits; None: nothing.
+    """
 
     body: bytes
     headers: dict[str, str]
     usage: Usage
+    rates: RateReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Retry:
     code: str
     after_ms: int | None = None
     transport: bool = False
+    rates: RateReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +58,16 @@ class Failed:
     code: str
     status: int | None = None
     body: bytes | None = None
+    rates: RateReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LimitHit:
-    """A 429 that passes: the budget pauses for `after_ms`; no attempt is spent."""
+    """A 429 that passes: the budget pauses for `after_ms` (0: the provider did not say); no attempt is spent."""
 
     after_ms: int
     reason: str
+    rates: RateReport | None = None
 
 
 class FatalScope(StrEnum):
@@ -68,11 +80,13 @@ class FatalScope(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Fatal:
     """No retry will help: no credit, spend limit, wrong key (CONNECTION: it is paused with the reason), or a request
-    larger than the provider's limit (ITEM: it fails)."""
+    larger than the provider's limit (ITEM: it fails). after_ms: when it may work again, if the provider said so."""
 
     scope: FatalScope
     reason: str
     code: str
+    after_ms: int | None = None
+    rates: RateReport | None = None
 
 
 AttemptEnd = Succeeded | Retry | Failed | LimitHit | Fatal

@@ -39,7 +39,7 @@ class OpenAICompatible:
             ) as response:
                 answer = await read_bounded(response)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return classify(response.status, headers, answer, self._wall_s())
+                return classify(response.status, headers, answer, self._wall_s(), call.account.profile)
         except ResponseTooLarge:
             return Failed("The provider's answer is too large to keep.", "RESPONSE_TOO_LARGE")
         except TimeoutError:

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from scheduler.domain.capacity import Period
 from scheduler.domain.outcome import Failed, Fatal, FatalScope, LimitHit, Retry, Succeeded, Usage
-from scheduler.providers.classify import MESSAGE_CHARS, classify
+from scheduler.domain.rates import Dimension, RateReport, ReportedLimit
+from scheduler.providers.classify import classify
+from scheduler.providers.error_bodies import MESSAGE_CHARS
+from scheduler.providers.profiles import PROFILES
 
 NOW_S = 1_800_000_000.0
 
@@ -20,7 +24,17 @@ def error(message: str = "no", **fields: Any) -> bytes:
 def test_a_good_answer_is_kept_byte_for_byte_with_its_usage() -> None:
     body = b'{ "id":"x",  "usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5} }'
     end = classify(200, {"x-request-id": "r", "set-cookie": "s", "x-ratelimit-limit-requests": "9"}, body, NOW_S)
-    assert end == Succeeded(body, {"x-request-id": "r", "x-ratelimit-limit-requests": "9"}, Usage(3, 2))
+    rates = RateReport((ReportedLimit(Dimension.REQUESTS, Period.MINUTE, 9, None, None),))
+    assert end == Succeeded(body, {"x-request-id": "r", "x-ratelimit-limit-requests": "9"}, Usage(3, 2), rates)
+
+
+def test_tokens_from_the_cache_are_told_apart() -> None:
+    end = classify(200, {}, b'{"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8}}}', NOW_S)
+    assert isinstance(end, Succeeded)
+    assert end.usage == Usage(9, None, 8)
+    end = classify(200, {}, b'{"usage":{"input_tokens":9,"input_tokens_details":[]}}', NOW_S)
+    assert isinstance(end, Succeeded)
+    assert end.usage == Usage(9, None, None)
 
 
 def test_the_responses_endpoint_names_its_usage_differently() -> None:
@@ -55,14 +69,23 @@ def test_what_may_pass_is_tried_again_and_retry_after_is_kept(status: int) -> No
         ({"retry-after": "5"}, "Please try again in 9.816s.", 5_000),
         ({}, "Limit 10, Used 10, Requested 1. Please try again in 9.816s. Visit", 9_816),
         ({}, "Please try again in 1m2.5s", 62_500),
-        ({"x-ratelimit-reset-requests": "6m0s", "x-ratelimit-remaining-requests": "0"}, "slow", 360_000),
+        (
+            {
+                "x-ratelimit-limit-requests": "9",
+                "x-ratelimit-reset-requests": "6m0s",
+                "x-ratelimit-remaining-requests": "0",
+            },
+            "slow",
+            360_000,
+        ),
         ({"retry-after": "Fri, 15 Jan 2027 08:00:10 GMT"}, "slow", 10_000),
         ({}, "slow", 0),
     ],
 )
 def test_a_limit_says_how_long_to_wait(headers: dict[str, str], message: str, wait_ms: int) -> None:
     end = classify(429, headers, error(message, code="rate_limit_exceeded"), NOW_S)
-    assert end == LimitHit(wait_ms, message)
+    assert isinstance(end, LimitHit)
+    assert (end.after_ms, end.reason) == (wait_ms, message)
 
 
 def test_gemini_says_the_wait_in_its_details() -> None:
@@ -83,20 +106,28 @@ def test_gemini_says_the_wait_in_its_details() -> None:
 )
 def test_no_credit_is_fatal_for_the_connection(status: int, code: str) -> None:
     end = classify(status, {"retry-after": "1"}, error("pay", code=code), NOW_S)
-    assert end == Fatal(FatalScope.CONNECTION, "pay", "PROVIDER_NO_CREDIT")
+    assert end == Fatal(FatalScope.CONNECTION, "pay", "PROVIDER_NO_CREDIT", 1_000)
 
 
 def test_a_daily_quota_is_fatal_for_the_connection() -> None:
-    body = b'{"error":{"message":"q","details":[{"quotaId":"RequestsPerDayPerProject"}]}}'
+    body = b'{"error":{"message":"q","details":[{"violations":[{"quotaId":"RequestsPerDayPerProject"}]}]}}'
     end = classify(429, {}, body, NOW_S)
     assert isinstance(end, Fatal)
     assert end.scope is FatalScope.CONNECTION
 
 
-@pytest.mark.parametrize(("status", "message"), [(429, "Request too large for gpt"), (413, "big")])
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (429, "Request too large for gpt"),
+        (429, "… on tokens per min (TPM): Limit 10000, Used 1, Requested 10001."),
+        (413, "big"),
+    ],
+)
 def test_too_large_a_request_is_fatal_for_the_item(status: int, message: str) -> None:
     end = classify(status, {}, error(message), NOW_S)
-    assert end == Fatal(FatalScope.ITEM, message, "REQUEST_TOO_LARGE")
+    assert isinstance(end, Fatal)
+    assert (end.scope, end.reason, end.code) == (FatalScope.ITEM, message, "REQUEST_TOO_LARGE")
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -128,6 +159,42 @@ def test_any_body_of_an_error_is_understood(body: bytes) -> None:
     assert isinstance(classify(400, {}, body, NOW_S), Failed)
     assert isinstance(classify(429, {}, body, NOW_S), LimitHit)
     assert isinstance(classify(500, {}, body, NOW_S), Retry)
+
+
+ANTHROPIC = PROFILES["anthropic"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [
+        (429, "rate_limit_error", "Your organisation's spend cap is reached."),
+        (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
+        (400, "invalid_request_error", "You have reached your specified API usage limits. You will regain access …"),
+        (402, "billing_error", "pay"),
+    ],
+)
+def test_anthropic_says_that_it_is_about_money(status: int, kind: str, message: str) -> None:
+    body = json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()
+    assert classify(status, {}, body, NOW_S, ANTHROPIC) == Fatal(FatalScope.CONNECTION, message, "PROVIDER_NO_CREDIT")
+
+
+def test_anthropics_other_limits_pass() -> None:
+    body = b'{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}'
+    assert classify(429, {"retry-after": "3"}, body, NOW_S, ANTHROPIC) == LimitHit(3_000, "slow")
+    used_up = {
+        "anthropic-ratelimit-requests-limit": "50",
+        "anthropic-ratelimit-requests-remaining": "0",
+        "anthropic-ratelimit-requests-reset": "2027-01-15T08:00:07Z",
+    }
+    end = classify(429, used_up, body, NOW_S, ANTHROPIC)
+    assert isinstance(end, LimitHit)
+    assert end.after_ms == 7_000
+    overloaded = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
+    assert classify(529, {}, overloaded, NOW_S, ANTHROPIC) == Retry("Overloaded", "PROVIDER_529")
+    too_long = b'{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 2 > 1"}}'
+    end = classify(400, {}, too_long, NOW_S, ANTHROPIC)
+    assert isinstance(end, Failed)
+    assert end.code == "CONTEXT_LENGTH_EXCEEDED"
 
 
 @pytest.mark.parametrize("status", [301, 302, 304, 307, 308])

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.providers.waits import LONGEST_MS, duration_ms, wait_ms
+from scheduler.providers.dialects import read_rates
+from scheduler.providers.dialects.figures import duration_ms
+from scheduler.providers.profile import Dialect
+from scheduler.providers.waits import LONGEST_MS, wait_ms
 
 
 @pytest.mark.parametrize(
@@ -24,12 +27,31 @@ def test_what_is_no_duration(text: str) -> None:
 
 def test_the_reset_of_what_is_used_up_counts() -> None:
     headers = {
+        "x-ratelimit-limit-requests": "10",
+        "x-ratelimit-limit-tokens": "10",
         "x-ratelimit-reset-requests": "1s",
         "x-ratelimit-remaining-requests": "5",
         "x-ratelimit-reset-tokens": "20s",
         "x-ratelimit-remaining-tokens": "0",
     }
-    assert wait_ms(headers, "", 0) == 20_000
+    rates = read_rates(Dialect.GENERIC, 429, headers, b"", 0)
+    assert wait_ms(headers, "", 0, rates) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("Please try again in 9.816s. Visit …", 9_816),
+        ("Please retry in 10h17m5.723541104s.", 37_025_724),
+        ("… call rate limit. Please retry after 9 seconds. Please …", 9_000),
+        ("retry after 250 milliseconds", 250),
+        ("Try again in 2 minutes", 120_000),
+        ('{"retryDelay": "53s"}', 53_000),
+        ("try again later", None),
+    ],
+)
+def test_hints_in_words(text: str, ms: int | None) -> None:
+    assert wait_ms({}, text, 0) == ms
 
 
 def test_nothing_makes_us_wait_longer_than_a_day() -> None:
@@ -43,7 +65,7 @@ def test_an_unusable_retry_after_is_not_said(value: str) -> None:
 
 @given(
     st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset-tokens"]), st.text()),
-    st.text(),
+    st.text() | st.from_regex("(retry|try again) (in|after) [0-9.]{1,5} ?(s|ms|seconds)"),
 )
 def test_any_text_gives_a_positive_wait_or_none(headers: dict[str, str], text: str) -> None:
     found = wait_ms(headers, text, 0)
