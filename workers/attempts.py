@@ -153,7 +153,8 @@ class Attempts:
                 delay_ms = decision.delay_ms
                 if decision.pause is not None and not paused:
                     delay_ms = max(delay_ms, UNPAUSED_DELAY_MS)
-                self._returns.give_back(Returning(held, delay_ms, decision.spend_attempt, decision.next_target))
+                free = job.account.profile.failed_calls_free
+                self._returns.give_back(Returning(held, delay_ms, decision.spend_attempt, decision.next_target, free))
 
     def _record(self, job: Job, record: Record, now_s: float) -> None:
         held = job.held
@@ -166,6 +167,7 @@ class Attempts:
                 model=job.model,
                 started_s=held.sent_s if held.sent_s is not None else held.issued_s,
                 ended_s=now_s,
+                profile=job.account.profile,
             )
         )
 

@@ -15,6 +15,9 @@ from scheduler.domain.errors import Unavailable
 from scheduler.domain.outcome import ItemOutcome, Recorded, Usage
 from scheduler.domain.work import Doorbell, QueueRef
 from scheduler.ports.store import Flushed, OutcomeStore
+from scheduler.providers.charging import charged_tokens
+from scheduler.providers.profile import Profile
+from scheduler.providers.profiles.generic import GENERIC
 from workers.clocks import DatabaseClock, WallClock
 from workers.decision import Record
 from workers.duty import backoff_s
@@ -43,7 +46,7 @@ _NO_USAGE = Usage(None, None)
 class Finished:
     """The end of an item's run, on its way to Postgres. *_s: monotonic seconds.
 
-    account / model: the target that was called. started_s None: no call was made.
+    account / model: the target that was called; profile: of its connection. started_s None: no call was made.
     """
 
     held: Held
@@ -53,6 +56,7 @@ class Finished:
     model: str | None
     started_s: float | None
     ended_s: float
+    profile: Profile = GENERIC
     skips: int = 0
     tries: int = 0
 
@@ -294,14 +298,7 @@ class Committer:
 
 
 def _settling(finished: Finished) -> Settling:
-    """What the provider charges, generic profile: the reservation, or the use it reported where that is
-    more."""
-    entry = finished.held.lease.entry
-    success = finished.record.success
-    if success is None:
-        return Settling(finished.held, entry.in_tokens, entry.out_tokens)
-    return Settling(
-        finished.held,
-        max(entry.in_tokens, success.usage.prompt_tokens or 0),
-        max(entry.out_tokens, success.usage.output_tokens or 0),
-    )
+    """The end of a lease, charged as the profile of its connection says."""
+    entry, success = finished.held.lease.entry, finished.record.success
+    usage = success.usage if success else None
+    return Settling(finished.held, *charged_tokens(finished.profile, entry.in_tokens, entry.out_tokens, usage))

@@ -15,6 +15,8 @@ from scheduler.domain.status import ItemStatus
 
 FATAL_PAUSE_MS = 60_000
 """How long a connection rests after an answer that says that it will not work (no credit, key refused)."""
+LONGEST_FATAL_PAUSE_MS = 15 * 60_000
+"""The longest such rest where the provider names a time (a quota of the day): meanwhile somebody may have paid."""
 
 
 class PauseWhy(StrEnum):
@@ -81,9 +83,13 @@ def decide(end: AttemptEnd, *, attempts: int, target: int, targets: int, max_ret
         case Fatal():
             # Round and round: the first target may have come back when the last one turns out dead too.
             following = (target + 1) % targets if targets else target
-            return GiveBack(0, False, following, Pause(FATAL_PAUSE_MS, end.reason, PauseWhy.FATAL))
+            return GiveBack(0, False, following, Pause(_rest_ms(end), end.reason, PauseWhy.FATAL))
         case _:
             assert_never(end)
+
+
+def _rest_ms(end: Fatal) -> int:
+    return min(max(end.after_ms or 0, FATAL_PAUSE_MS), LONGEST_FATAL_PAUSE_MS)
 
 
 def _failed(code: str, reason: str) -> Record:

@@ -28,12 +28,13 @@ class Settling:
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """An entry to give back."""
+    """An entry to give back. free: the provider does not charge the call although it was sent."""
 
     held: Held
     delay_ms: int
     spend_attempt: bool
     next_target: int
+    free: bool = False
 
 
 class Returns:
@@ -103,7 +104,7 @@ class Returns:
                     ref=m.held.lease.ref,
                     delay_ms=m.delay_ms,
                     spend_attempt=m.spend_attempt,
-                    refund=Refund.ALL if m.held.sent_s is None else Refund.NOTHING,
+                    refund=Refund.ALL if m.held.sent_s is None or m.free else Refund.NOTHING,
                     sent_ago_ms=m.held.sent_ago_ms(now_s),
                     next_target=m.next_target,
                 )

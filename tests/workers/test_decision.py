@@ -16,7 +16,7 @@ from scheduler.domain.outcome import (
     Usage,
 )
 from scheduler.domain.status import ItemStatus
-from workers.decision import FATAL_PAUSE_MS, Decision, GiveBack, Pause, PauseWhy, Record, decide
+from workers.decision import FATAL_PAUSE_MS, LONGEST_FATAL_PAUSE_MS, Decision, GiveBack, Pause, PauseWhy, Record, decide
 
 waits = st.none() | st.integers(0, 10**7)
 ends: st.SearchStrategy[AttemptEnd] = st.one_of(
@@ -87,3 +87,9 @@ def test_a_dead_connection_rests_and_its_items_try_the_next_target_round_and_rou
     assert decided(end, targets=2) == GiveBack(0, False, 1, rest)
     assert decided(end, targets=2, target=1) == GiveBack(0, False, 0, rest)
     assert decided(end) == GiveBack(0, False, 0, rest)
+
+
+def test_a_dead_connection_rests_as_long_as_was_named_within_bounds() -> None:
+    for after_ms, pause_ms in ((5, FATAL_PAUSE_MS), (120_000, 120_000), (86_400_000, LONGEST_FATAL_PAUSE_MS)):
+        decision = decided(Fatal(FatalScope.CONNECTION, "quota", "c", after_ms))
+        assert decision == GiveBack(0, False, 0, Pause(pause_ms, "quota", PauseWhy.FATAL))
