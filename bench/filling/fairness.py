@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.filling.backlog import ENDLESS, Backlog, flow_of, queue_of
-from bench.filling.cases import CONNECTION, GENERIC, MINUTE_US, sizes
+from bench.filling.cases import CONNECTION, MINUTE_US, sizes
 from bench.filling.door import Door
 from bench.filling.laboratory import Laboratory
 from bench.filling.world import START_US, World
 from scheduler.domain.priority import Priority, weight_of
 from scheduler.domain.work import BudgetDefinition, Lease, Limit, QueueDefinition
+from scheduler.providers.profiles.generic import GENERIC
 
 
 @dataclass(frozen=True, slots=True)
