@@ -25,6 +25,8 @@ PAGE_BYTES = 1 << 20
 _RUNNING_PAGE = 200
 LOOK_S = 5.0
 """After this long without news a reader looks in Postgres all the same: the feed may lose anything."""
+FIRST_NEWS_S = 0.05
+"""The creator of a batch waits so long for its first items to start, before it reads what ended already."""
 DONE = b"data: [DONE]\n\n"
 ERROR = b'data: {"error":{"errorCode":"%s","errorMessage":"%s"}}\n\ndata: [ERROR]\n\n'
 
@@ -122,6 +124,9 @@ class EventStream:
         address = (batch.workspace_id, batch.environment_id, batch.batch_id)
         async with self._feed.watch(shard, *address, from_start=created) as watch:
             reader = _Reader(self._store, batch, after, render)
+            if created and started:
+                async for chunk in self._first(reader, watch):
+                    yield chunk
             while True:
                 async for chunk in reader.recorded():
                     yield chunk
@@ -137,6 +142,15 @@ class EventStream:
                         break
                     news = await watch.next(LOOK_S)
                 reader.unsure = news is None
+
+    async def _first(self, reader: _Reader, watch: Watch) -> AsyncIterator[bytes]:
+        """batch-created, then what has started since: a provider that answers at once would else be told of by the
+        end of its items only."""
+        async for chunk in reader.recorded(most=1):
+            yield chunk
+        news = await watch.next(FIRST_NEWS_S)
+        async for chunk in reader.started(news.running if news is not None else ()):
+            yield chunk
 
 
 class _Reader:
@@ -154,10 +168,10 @@ class _Reader:
         self.after = after
         self.unsure = True
 
-    async def recorded(self) -> AsyncIterator[bytes]:
-        """All events that Postgres holds by now, rendered."""
+    async def recorded(self, most: int | None = None) -> AsyncIterator[bytes]:
+        """All events that Postgres holds by now, rendered; only the next ones, when there may be `most`."""
         while True:
-            limit = self._limit
+            limit = most or self._limit
             events = await self._store.outcomes.events(self._batch.batch_id, after=self.after, limit=limit)
             rendered = await self._render(events)
             for chunk in _chunks(rendered):
@@ -167,7 +181,7 @@ class _Reader:
                 self.unsure = self.unsure or any(map(_may_end, events))
                 average = sum(map(len, rendered)) // len(events) + 1
                 self._limit = max(1, min(PAGE_EVENTS, READ_BYTES // average))
-            if len(events) < limit:
+            if most is not None or len(events) < limit:
                 return
 
     async def at_end(self) -> bool:

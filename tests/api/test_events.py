@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 
 from scheduler.domain.status import ItemStatus
+from scheduler.services.event_stream import EventStream
+from scheduler.services.tenants import Tenants
 from tests.api.world import ApiWorld, item
 
 
@@ -113,6 +117,26 @@ async def test_items_that_start_are_told_live_and_without_id(world: ApiWorld) ->
         rest = [frame async for frame in frames]
     assert [frame.action for frame in rest] == ["item-completed", "item-completed", "batch-completed", "[DONE]"]
     assert "item-running" not in [frame.action for frame in await collected(world, batch["batchId"])]
+
+
+async def test_the_creator_hears_of_a_start_before_its_end_however_fast_it_was(world: ApiWorld) -> None:
+    created = await world.create(2)
+    claimed = await world.core.engine.claim(
+        await world.shard(), slots=1, open_slots=1, holder="h", lease_ms=5_000, crowded=frozenset()
+    )
+    [lease] = claimed.leases
+    await world.finish(created["batchId"], [lease.ref.position])
+    batch = await world.core.store.batches.get(UUID(world.environment), UUID(created["batchId"]))
+    assert batch is not None
+    actions: list[str] = []
+    stream = EventStream(world.core.store, world.core.engine.feed, Tenants(world.core.store))
+    async with asyncio.timeout(15):
+        async for chunk in stream.frames(batch, 0, created=True):
+            actions += re.findall(r'"action":"([^"]+)"', chunk.decode())
+            if len(actions) == 3:
+                await world.finish(created["batchId"], [1, 2])
+    assert actions[:3] == ["batch-created", "item-running", "item-completed"]
+    assert actions[3:] == ["item-completed", "batch-completed"]
 
 
 async def test_sync_creation_answers_with_the_stream(world: ApiWorld) -> None:
