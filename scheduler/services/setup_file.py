@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any, TypeVar
 from uuid import UUID
@@ -10,11 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from scheduler.domain.errors import Invalid
-from scheduler.services.problems import Problems
+from scheduler.services.problems import Problems, located
 from scheduler.services.setup_bodies import Name
 
 Table = dict[str, Any]
 T = TypeVar("T")
+_CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 
 
 class EnvironmentTable(Struct, forbid_unknown_fields=True):
@@ -51,14 +53,19 @@ def parsed(text: str) -> SetupFile:
 
 
 def converted(raw: object, kind: type[T], place: str) -> T:
-    """A table as a body. Raises Invalid naming `place` and the field."""
+    """A table as a body. Raises Invalid naming `place` and the field as the file writes it."""
     problems = Problems()
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        problems.add_decoding(error, kind, place)
+        field, message = located(error, kind)
+        problems.add(".".join(part for part in (place, _snake_name(field)) if part), message)
     problems.raise_if_any()
     raise AssertionError("unreachable")
+
+
+def _snake_name(name: str) -> str:
+    return _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", name)
 
 
 def _camel_name(name: str) -> str:
