@@ -19,7 +19,7 @@ from scheduler import metrics
 from scheduler.domain.errors import Unavailable
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
-from scheduler.providers.openai_compatible import OpenAICompatible
+from scheduler.providers.adapters import Adapters
 from scheduler.providers.wire import open_session
 from scheduler.services.catalog import Catalog, Unsealer
 from scheduler.services.recovery import Recovery
@@ -109,10 +109,10 @@ class Worker:
         async with AsyncExitStack() as stack:
             calls = await stack.enter_async_context(open_session())
             callbacks = await stack.enter_async_context(open_callback_session(self._settings.callback_allow_hosts))
-            duties = self._assemble(OpenAICompatible(calls), callbacks)
+            duties = self._assemble(Adapters(calls), callbacks)
             await self._run(duties, stop)
 
-    def _assemble(self, adapter: OpenAICompatible, callbacks: Any) -> _Duties:
+    def _assemble(self, adapter: Adapters, callbacks: Any) -> _Duties:
         settings, store, engine, clock = self._settings, self._store, self._engine, time.monotonic
         wall, database_clock = WallClock(time.time(), clock()), DatabaseClock()
         live = shards.LiveShards(store.shards, self._recovery)

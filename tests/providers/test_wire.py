@@ -12,9 +12,9 @@ import pytest
 
 from scheduler.domain.outcome import Failed, Retry, Succeeded
 from scheduler.domain.setup import Provider
+from scheduler.providers.adapters import Adapters
 from scheduler.providers.addresses import Address
 from scheduler.providers.call import Account, Call, Departure, TooLate
-from scheduler.providers.openai_compatible import OpenAICompatible
 from scheduler.providers.wire import open_session
 from tests.workers.provider import FakeProvider, running_provider
 
@@ -49,7 +49,7 @@ def call_to(base_url: str, **changes: Any) -> Call:
 async def test_a_call_is_stamped_when_it_leaves(provider: FakeProvider, session: aiohttp.ClientSession) -> None:
     before = asyncio.get_running_loop().time()
     call = call_to(provider.base_url)
-    assert isinstance(await OpenAICompatible(session).send(call), Succeeded)
+    assert isinstance(await Adapters(session).send(call), Succeeded)
     assert call.departure.sent_s is not None
     assert before <= call.departure.sent_s <= provider.seen[0].at_s
 
@@ -59,30 +59,30 @@ async def test_a_call_that_would_leave_too_late_is_not_made(
 ) -> None:
     call = call_to(provider.base_url, departure=Departure(asyncio.get_running_loop().time() - 0.001))
     with pytest.raises(TooLate):
-        await OpenAICompatible(session).send(call)
+        await Adapters(session).send(call)
     assert call.departure.sent_s is None
     assert provider.seen == []
-    assert isinstance(await OpenAICompatible(session).send(call_to(provider.base_url)), Succeeded)
+    assert isinstance(await Adapters(session).send(call_to(provider.base_url)), Succeeded)
 
 
 async def test_a_refused_connection_was_never_sent(session: aiohttp.ClientSession) -> None:
     async with running_provider() as gone:
         base_url = gone.base_url
     call = call_to(base_url)
-    end = await OpenAICompatible(session).send(call)
+    end = await Adapters(session).send(call)
     assert end == Retry("The provider refused the connection.", "PROVIDER_UNREACHABLE", transport=True)
     assert call.departure.sent_s is None
 
 
 async def test_a_hanging_provider_times_out(provider: FakeProvider, session: aiohttp.ClientSession) -> None:
     provider.hold = asyncio.Event()
-    end = await OpenAICompatible(session).send(call_to(provider.base_url, timeout_s=0.05))
+    end = await Adapters(session).send(call_to(provider.base_url, timeout_s=0.05))
     assert isinstance(end, Retry)
     assert (end.code, end.transport) == ("PROVIDER_TIMEOUT", True)
 
 
 async def test_a_name_that_does_not_resolve_is_unreachable(session: aiohttp.ClientSession) -> None:
-    end = await OpenAICompatible(session).send(call_to("http://nowhere.invalid/v1"))
+    end = await Adapters(session).send(call_to("http://nowhere.invalid/v1"))
     assert isinstance(end, Retry)
     assert (end.code, end.transport) == ("PROVIDER_UNREACHABLE", True)
 
@@ -90,7 +90,7 @@ async def test_a_name_that_does_not_resolve_is_unreachable(session: aiohttp.Clie
 async def test_a_broken_request_or_url_fails_without_a_call(
     provider: FakeProvider, session: aiohttp.ClientSession
 ) -> None:
-    adapter = OpenAICompatible(session)
+    adapter = Adapters(session)
     assert isinstance(await adapter.send(call_to(provider.base_url, request=b"[]")), Failed)
     assert isinstance(await adapter.send(call_to("not a url")), Failed)
     assert provider.seen == []
