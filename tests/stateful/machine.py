@@ -168,6 +168,7 @@ class Machine(Endings):
             for lease in answer.leases:
                 _, connection = grant(self.model, lease, holder, now_ms, lease_ms)
                 crowded_grants += connection in crowded
+            self._check_order(answer)
             assert crowded_grants <= open_slots, f"{crowded_grants} leases of crowded connections, {open_slots} may"
             if answer.refill:
                 self._ordered(answer.refill)
@@ -175,6 +176,14 @@ class Machine(Endings):
 
         self.run("claim", slots, open_slots, holder, lease_ms, WINDOW, *crowded, then=claimed, woken=True)
         return answers[0]
+
+    def _check_order(self, answer: Claimed) -> None:
+        """What waited in a flow's list is granted in the order of the list."""
+        for flow, before in zip(FLOWS, self.seen.flows if self.seen else [], strict=True):
+            listed = {int(text.partition(":")[0]): i for i, text in enumerate(before.entries)}
+            granted = [lease.ref.position for lease in answer.leases if lease.ref.flow == flow]
+            order = [listed[position] for position in granted if position in listed]
+            assert order == sorted(order), f"granted {granted}, waiting in the order {list(listed)}"
 
     def _ordered(self, order: RefillOrder) -> None:
         flow = self.model.flows[FLOW_INDEX[order.flow]]
@@ -196,6 +205,8 @@ class Machine(Endings):
             case op.SetFlow():
                 self._set_flow(flow, operation)
             case op.Cancel():
+                if not flow.known:
+                    flow.generation = 0  # The tombstone of a flow that nobody pushed yet.
                 flow.known = flow.dead = True
                 flow.version += 1
                 flow.waiting.clear()

@@ -18,7 +18,7 @@ from tests.stateful.shard import Shard
 SECONDS = float(os.environ.get("BRIM_STATEFUL_SECONDS", "0"))
 FIRST_SEED = int(os.environ.get("BRIM_STATEFUL_SEED", "1"))
 LENGTH = int(os.environ.get("BRIM_STATEFUL_LENGTH", "200"))
-SHORT_EPISODES = 60
+SHORT_EPISODES = 100
 SLOW_US = 1000
 
 
