@@ -114,8 +114,8 @@ def _budget(flat: list[bytes], waiting: list[bytes]) -> BudgetSeen:
     packed = state.pop("def", None)
     definition: list[Any] = msgspec.msgpack.decode(packed) if packed else [0, -1]
     account: list[float] = msgspec.msgpack.decode(state.pop("st")) if packed else []
-    state.pop("why", None)
-    return BudgetSeen([tuple(limit) for limit in definition[2:]], account, state, _scores(waiting))
+    buckets = {name: value for name, value in state.items() if ":" in name}
+    return BudgetSeen([tuple(limit) for limit in definition[2:]], account, buckets, _scores(waiting))
 
 
 def _seen(raw: list[Any]) -> Seen:
