@@ -1,0 +1,78 @@
+"""How long answers are: a quantile of what was seen, in bounded memory. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from math import ceil, log
+from typing import Generic, TypeVar
+
+SHARE = 0.95
+"""Share of answers that a reserve shall suffice for. The average is well below it, so what a few answers need beyond
+their reserve, others give back."""
+LEAST_SEEN = 20
+"""With fewer answers nothing is concluded."""
+MOST_SEEN = 2_000
+"""At so many, all counts are halved: what was seen long ago weighs less and less."""
+_GROWTH = 1.1
+"""Each step of lengths is so much longer than the one before: a quantile is at most 10 % too high, never too low."""
+_LONGEST = 2**31 - 1
+
+K = TypeVar("K", bound=Hashable)
+
+
+class OutputLengths:
+    """Lengths of answers in tokens, counted in about 225 steps at most."""
+
+    __slots__ = ("_counts", "_seen")
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self._seen = 0
+
+    def observe(self, tokens: int) -> None:
+        """Take note of one answer (tokens ≥ 1)."""
+        step = ceil(log(min(tokens, _LONGEST)) / log(_GROWTH) - 1e-9)
+        self._counts[step] = self._counts.get(step, 0) + 1
+        self._seen += 1
+        if self._seen >= MOST_SEEN:
+            self._counts = {step: half for step, count in self._counts.items() if (half := count // 2)}
+            self._seen = sum(self._counts.values())
+
+    def quantile(self, share: float = SHARE, least: int = LEAST_SEEN) -> int | None:
+        """A length in tokens that at least `share` of the answers did not exceed; None before `least` were seen."""
+        if self._seen < least:
+            return None
+        wanted, passed = share * self._seen, 0
+        for step in sorted(self._counts):
+            passed += self._counts[step]
+            if passed >= wanted:
+                return min(_LONGEST, int(_GROWTH**step + 1e-6))
+        return None
+
+
+class LearnedLengths(Generic[K]):
+    """Lengths by whatever they depend on (a resource, a batch of one); the `most` used last are kept."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._by_key: OrderedDict[K, OutputLengths] = OrderedDict()
+
+    def observe(self, key: K, tokens: int) -> None:
+        """Take note of one answer."""
+        lengths = self._by_key.get(key)
+        if lengths is None:
+            lengths = self._by_key[key] = OutputLengths()
+            if len(self._by_key) > self._most:
+                self._by_key.popitem(last=False)
+        else:
+            self._by_key.move_to_end(key)
+        lengths.observe(tokens)
+
+    def quantile(self, key: K) -> int | None:
+        """The likely length for a key; None when too little is known."""
+        lengths = self._by_key.get(key)
+        return lengths.quantile() if lengths else None
+
+    def __len__(self) -> int:
+        return len(self._by_key)
