@@ -77,6 +77,7 @@ def described_app() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.services.creation.close()
+    app.state.services.uploads.close()
 
 
 def _version() -> str:

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from api.schemas import BatchPage, CreateBatch, DeliveryPage, ErrorBody, RetryBody
 from scheduler.services.delivery_views import DeliveryView
 from scheduler.services.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
+from scheduler.services.item_check import ItemBody
 from scheduler.services.setup_bodies import (
     ApiKeyBody,
     ConnectionBody,
@@ -41,6 +42,7 @@ SHAPES: Final[tuple[type, ...]] = (
     EnvironmentBody,
     EnvironmentView,
     ErrorBody,
+    ItemBody,
     ItemView,
     ResourceBody,
     ResourceHeadroom,
@@ -72,6 +74,12 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 def takes(shape: type) -> dict[str, Any]:
     """The request body of an operation."""
     return {"requestBody": {"required": True, "content": _json(_reference(shape))}}
+
+
+def takes_lines_too(shape: type, item: type) -> dict[str, Any]:
+    """A request body that is one object, or lines: the first the object without its items, each other an item."""
+    lines = {"application/x-ndjson": {"schema": _reference(item)}}
+    return {"requestBody": {"required": True, "content": _json(_reference(shape)) | lines}}
 
 
 def takes_optionally(shape: type) -> dict[str, Any]:

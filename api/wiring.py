@@ -12,6 +12,7 @@ from scheduler.ports.store import Store
 from scheduler.services.control import BatchControl
 from scheduler.services.creation import BatchCreation
 from scheduler.services.event_stream import EventStream, Feed
+from scheduler.services.extension import Extension
 from scheduler.services.headroom import Readings
 from scheduler.services.keys import Authenticator
 from scheduler.services.opening import Opening
@@ -24,6 +25,8 @@ from scheduler.services.setup_forms import ConnectionForm
 from scheduler.services.setup_objects import SetupObjects
 from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
+from scheduler.services.upload import Uploads
+from scheduler.services.upload_sink import Openers
 from scheduler.settings import Settings
 
 
@@ -61,6 +64,7 @@ class Services:
     authenticator: Authenticator
     creation: BatchCreation
     control: BatchControl
+    uploads: Uploads
     reopening: Reopening
     progress: Progress
     events: EventStream
@@ -77,6 +81,8 @@ def build(core: Core) -> Services:
     effects = SetupEffects(engine, tenants, shards)
     form = ConnectionForm(core.vault, allow_noop=settings.allow_noop)
     opening = Opening(settings, store, engine, tenants, shards)
+    extension = Extension(store, engine, settings.window_entries)
+    openers = Openers(engine, tenants, shards, opening, extension)
     return Services(
         settings=settings,
         store=store,
@@ -86,6 +92,7 @@ def build(core: Core) -> Services:
         authenticator=authenticator,
         creation=BatchCreation(settings, store, opening, tenants),
         control=BatchControl(settings, store, engine, tenants, shards),
+        uploads=Uploads(settings, store, tenants, openers),
         reopening=Reopening(store, tenants, shards, opening, core.recovery),
         progress=Progress(store, engine, tenants, shards),
         events=EventStream(store, engine.feed, tenants),

@@ -42,6 +42,10 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(104_857_600, ge=1024, description="Largest JSON body of a request, in bytes.")
     max_batch_items: int = Field(1_000_000, ge=1, description="Most items of a JSON batch.")
+    max_line_bytes: int = Field(10_485_760, ge=1024, description="Longest line of an NDJSON batch, in bytes.")
+    upload_silence_s: float = Field(
+        600.0, gt=0, le=86_400, description="An NDJSON upload that is silent for so long is given up, in seconds."
+    )
     callback_allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts that callbacks may reach although they are private; comma list."
     )

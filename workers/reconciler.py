@@ -54,6 +54,8 @@ class Reconciler:
         self._utc_now = utc_now
         self._turn = 0
         self._dry: set[FlowRef] = set()
+        self._behind: dict[FlowRef, int] = {}
+        self._behind_before: dict[FlowRef, int] = {}
 
     async def run_once(self) -> Reconciled:
         """One look at all live shards, if no other process takes it."""
@@ -71,6 +73,7 @@ class Reconciler:
             await self._check_epochs(turn)
         totals = Reconciled(held=True)
         dry_before, self._dry = self._dry, set()
+        self._behind_before, self._behind = self._behind, {}
         for shard in live:
             try:
                 found = await self._look_at(shard, dry_before)
@@ -127,7 +130,12 @@ class Reconciler:
                 if state.paused != batch.paused:
                     await self._switch(shard, ref, batch)
                     switched += 1
-                if _is_dry(state):
+                if state.end < flow.last:
+                    # An early upload stored more; whoever did tells the engine now, unless it died.
+                    self._behind[ref] = state.end
+                    if self._behind_before.get(ref) == state.end:
+                        repaired += int(await self._recovery.repair(shard, batch, flow))
+                elif _is_dry(state):
                     self._dry.add(ref)
                     if ref in dry_before:
                         fixed, closed = await self._revive(shard, ref, flow, batch)
@@ -173,6 +181,9 @@ class Reconciler:
         if await self._store.items.lowest_unfinished(flow.batch_id, flow.resource_id) is not None:
             return int(await self._recovery.repair(shard, batch, flow)), 0
         ended = await self._store.batches.end_full([flow.batch_id])
+        if batch.sealed:
+            # It was done before its batch was sealed, so nothing made the engine forget it.
+            await self._engine.cancel(shard, ref, batch.version)
         for closed in await self._store.shards.batches(list(ended)):
             await self._engine.ring(shard, [Doorbell(ref.queue, str(closed.batch_id), closed.last_event)])
         return 0, len(ended)

@@ -35,12 +35,16 @@ from workers.committer import Committer
 from workers.dispatcher import Dispatcher
 from workers.duty import every
 from workers.holdings import Holdings
+from workers.learner import INTERVAL_S as LEARN_S
+from workers.learner import Learner
 from workers.loading import Loading
 from workers.reclaimer import Reclaimer
 from workers.reconciler import Reconciler
 from workers.refiller import Refiller
 from workers.renewer import Renewer
 from workers.returns import Returns
+from workers.sealer import INTERVAL_S as SEAL_S
+from workers.sealer import Sealer
 from workers.sender import Sender
 from workers.wakes import Bell, Wakes
 
@@ -78,6 +82,8 @@ class _Duties:
     reclaimer: Reclaimer
     canceller: Canceller
     reconciler: Reconciler
+    sealer: Sealer
+    learner: Learner
     pruner: pruner.Pruner
     beat: beat.Beat
 
@@ -132,12 +138,13 @@ class Worker:
         committer = Committer(store.outcomes, holdings, returns, renewer, database_clock, clock, wall, sender.wake)
         wakes = Wakes(self._bell, live, settings.safety_poll_s, clock)
         refiller = Refiller(Refill(store, engine), self._recovery)
+        learner = Learner(store.setup)
         dispatcher: Dispatcher
 
         def was_late() -> None:
             dispatcher.was_late()
 
-        attempts = Attempts(engine, adapter, holdings, committer, returns, Circuit(), clock, was_late)
+        attempts = Attempts(engine, adapter, holdings, committer, returns, Circuit(), learner, clock, was_late)
         loading = Loading(
             store,
             catalog,
@@ -180,6 +187,8 @@ class Worker:
             ),
             canceller=Canceller(store, engine, self._recovery, _utc_now, sender.wake),
             reconciler=Reconciler(store, engine, self._recovery, live, _utc_now),
+            sealer=Sealer(store, engine, self._recovery, settings.window_entries, settings.upload_silence_s),
+            learner=learner,
             pruner=pruner.Pruner(store.shards),
             beat=beat.Beat(store.shards, self.holder, lambda: self._info(holdings, committer)),
         )
@@ -195,6 +204,8 @@ class Worker:
             asyncio.create_task(every(shards.INTERVAL_S, d.live.run_once, stop, name="shards")),
             asyncio.create_task(every(CANCEL_S, d.canceller.run_once, stop, name="canceller")),
             asyncio.create_task(every(settings.reconcile_s, d.reconciler.run_once, stop, name="reconciler")),
+            asyncio.create_task(every(SEAL_S, d.sealer.run_once, stop, name="sealer")),
+            asyncio.create_task(every(LEARN_S, d.learner.run_once, stop, name="learner")),
             asyncio.create_task(every(pruner.INTERVAL_S, d.pruner.run_once, stop, name="pruner")),
             asyncio.create_task(every(d.reclaimer.interval_s, d.reclaimer.run_once, stop, name="reclaimer")),
             asyncio.create_task(every(0, d.sender.run_once, stop, name="sender")),

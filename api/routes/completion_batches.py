@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from api.auth import CancelCaller, CreateCaller, GetCaller, ManageCaller
 from api.batch_answers import batch_answer, with_items
-from api.documentation import gives, gives_events, takes
+from api.documentation import gives, gives_events, takes_lines_too
 from api.exchange import answered, read_body
 from api.schemas import BatchPage, CreateBatch
 from api.sse import event_source, last_event_id
+from api.uploads import body_of, is_ndjson, wants_early_start
 from api.wiring import Services, services_of
 from scheduler.domain.batch import Batch
 from scheduler.domain.errors import NotFound
@@ -23,7 +24,9 @@ from scheduler.domain.ids import ItemIds
 from scheduler.domain.status import BatchStatus, BatchType
 from scheduler.services.control import not_found
 from scheduler.services.creation import CreateRequest
+from scheduler.services.item_check import ItemBody
 from scheduler.services.progress import counts_of
+from scheduler.services.upload import UploadRequest
 from scheduler.services.views import BatchView, ItemView, batch_view, item_view
 
 router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", tags=["completion batches"])
@@ -38,7 +41,7 @@ async def find_batch(services: Services, workspace_id: UUID, environment_id: UUI
     return batch
 
 
-@router.post("", status_code=201, openapi_extra=takes(CreateBatch) | _CREATED)
+@router.post("", status_code=201, openapi_extra=takes_lines_too(CreateBatch, ItemBody) | _CREATED)
 async def create_batch(
     request: Request,
     workspaceId: UUID,
@@ -47,11 +50,29 @@ async def create_batch(
     idempotency_key: Annotated[str | None, Header()] = None,
     includesItems: bool = False,
 ) -> Response:
-    """Create a batch. SYNC answers with its events, the others with the batch."""
+    """Create a batch. SYNC answers with its events, the others with the batch.
+
+    As application/x-ndjson (gzip allowed) the first line is the batch without items, each other line an item; with
+    `Prefer: early-start` they run as they come.
+    """
     services = services_of(request)
     after = last_event_id(request)
-    raw = await read_body(request, services.settings.max_body_bytes)
-    batch = await services.creation.create(CreateRequest(workspaceId, environmentId, principal, raw, idempotency_key))
+    if is_ndjson(request):
+        batch = await services.uploads.create(
+            UploadRequest(
+                workspaceId,
+                environmentId,
+                principal,
+                body_of(request),
+                encoding=request.headers.get("content-encoding", ""),
+                early=wants_early_start(request),
+                idempotency_key=idempotency_key,
+            )
+        )
+    else:
+        raw = await read_body(request, services.settings.max_body_bytes)
+        asked = CreateRequest(workspaceId, environmentId, principal, raw, idempotency_key)
+        batch = await services.creation.create(asked)
     if batch.type is BatchType.SYNC:
         return event_source(services.events.frames(batch, after, created=True))
     view = batch_view(batch, counts_of(batch, 0))

@@ -17,25 +17,10 @@ from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Wo
 from scheduler.domain.status import BatchStatus
 from scheduler.domain.work import Entry
 from scheduler.ports.deliveries import DeliveryStore
+from scheduler.ports.flows import StoredFlow as StoredFlow
+from scheduler.ports.learned import LearnedStore
 from scheduler.ports.pages import Page
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFlow:
-    """One batch's part on one resource: the durable side of a flow.
-
-    first / last: lowest and highest seq of it. generation: of its window in Redis, raised by repair.
-    """
-
-    batch_id: UUID
-    resource_id: UUID
-    workspace_id: UUID
-    environment_id: UUID
-    shard: int
-    generation: int
-    items: int
-    first: int
-    last: int
+from scheduler.ports.uploads import UploadStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +79,7 @@ class Reservation:
     batch_id: UUID
 
 
-class SetupStore(Protocol):
+class SetupStore(LearnedStore, Protocol):
     """Workspaces, environments, connections, resources, keys. Names are unique within their parent (409
     ALREADY_EXISTS). Deleting what others refer to raises Conflict INVALID_STATE naming what does."""
 
@@ -299,6 +284,8 @@ class Store(Protocol):
     def deliveries(self) -> DeliveryStore: ...
     @property
     def shards(self) -> ShardStore: ...
+    @property
+    def uploads(self) -> UploadStore: ...
 
     async def ready(self) -> bool:
         """Reachable and migrated to exactly this version."""

@@ -36,7 +36,7 @@ _INLINE_BYTES = 65_536
 """Bodies up to here are checked on the event loop (a few ms at most), larger ones in a thread."""
 _CHUNK_ITEMS = 200
 _CHUNK_BYTES = 1 << 20
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -102,7 +102,7 @@ class BatchCreation:
         Conflict for a key in use; Unavailable when Postgres is down. Whether Redis is up does not matter.
         """
         key = request.idempotency_key
-        if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
             raise Invalid("Idempotency-Key must have 1 to 255 visible ASCII characters.")
         large = len(request.body) > _INLINE_BYTES
         read = await self._maybe_threaded(large, lambda: self._read(request.body))

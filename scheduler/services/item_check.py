@@ -13,6 +13,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from scheduler.domain.batch import Endpoint, NewItem
 from scheduler.domain.capacity import Capacity, largest_item_tokens
 from scheduler.domain.setup import ApiKey, Connection, Resource
+from scheduler.providers.profile import OutputReserve
+from scheduler.providers.profiles import profile_of
 from scheduler.services.estimates import output_tokens, prompt_tokens
 from scheduler.services.json_text import JsonText, is_null, is_object
 from scheduler.services.problems import Problems
@@ -59,11 +61,13 @@ _any_decoder = msgspec.json.Decoder()
 
 @dataclass(frozen=True, slots=True)
 class ResourceTerms:
-    """A resource as one batch may use it. most_tokens: the largest item that its limits can ever admit."""
+    """A resource as one batch may use it. most_tokens: the largest item that its limits can ever admit. by_use: all its
+    targets charge the output that they generate."""
 
     resource: Resource
     most_tokens: int | None
     allowed: bool
+    by_use: bool = False
 
 
 def terms_of(
@@ -73,7 +77,9 @@ def terms_of(
     batch_capacity: Iterable[Capacity],
 ) -> dict[str, ResourceTerms]:
     """The resources of an environment by id and by name (an id goes before a name that looks like one)."""
+    connections = list(connections)
     by_connection = {each.connection_id: largest_item_tokens(each.capacity) for each in connections}
+    by_use = {c.connection_id for c in connections if profile_of(c).output_reserve is OutputReserve.LIKELY}
     shared = [largest_item_tokens(batch_capacity), largest_item_tokens(key.capacity) if key else None]
     terms: dict[str, ResourceTerms] = {}
     by_id: dict[str, ResourceTerms] = {}
@@ -84,7 +90,8 @@ def terms_of(
         own = largest_item_tokens(resource.capacity) if resource.enforce_capacity else None
         known = [limit for limit in (*shared, own, through) if limit is not None]
         allowed = key is None or key.resources is None or resource.resource_id in key.resources
-        each = ResourceTerms(resource, min(known, default=None), allowed)
+        charged_by_use = all(target.connection_id in by_use for target in resource.targets)
+        each = ResourceTerms(resource, min(known, default=None), allowed, charged_by_use)
         terms[resource.name] = each
         by_id[str(resource.resource_id)] = each
     return {**terms, **by_id}
@@ -116,7 +123,12 @@ class ItemCheck:
             item for index, raw in enumerate(raws, first_index) if (item := self._check_one(index, raw)) is not None
         ]
 
-    def _check_one(self, index: int, raw: Raw) -> NewItem | None:
+    def check_alone(self, document: JsonText, problems: Problems) -> NewItem | None:
+        """An item that is a document of its own, its problems apart from those of others."""
+        self._document, self._problems = document, problems
+        return self._check_one(None, Raw(document.text))
+
+    def _check_one(self, index: int | None, raw: Raw) -> NewItem | None:
         try:
             body = _item_decoder.decode(raw)
         except msgspec.ValidationError as error:
@@ -140,7 +152,7 @@ class ItemCheck:
         terms = self._resource(body.resource_id)
         if terms is None or in_tokens is None or len(self._problems) > before:
             return None
-        out_tokens = self._output(body.endpoint, request, terms.resource)
+        out_tokens = self._output(body.endpoint, request, terms, in_tokens)
         if terms.most_tokens is not None and in_tokens + out_tokens > terms.most_tokens:
             self._problems.add(
                 "request",
@@ -160,14 +172,14 @@ class ItemCheck:
             metadata=metadata,
         )
 
-    def _metadata(self, index: int, raw: Raw | UnsetType) -> bytes | None:
+    def _metadata(self, index: int | None, raw: Raw | UnsetType) -> bytes | None:
         if isinstance(raw, UnsetType) or is_null(raw):
             return None
         if not is_object(raw):
             self._problems.add("metadata", "must be an object", index=index)
         return self._document.bytes_of(raw)
 
-    def _custom_id(self, index: int, custom_id: str | None) -> None:
+    def _custom_id(self, index: int | None, custom_id: str | None) -> None:
         if custom_id is not None and ("\0" in custom_id or self._document.holds_surrogate(custom_id)):
             self._problems.add("customId", "holds a character that cannot be stored", index=index)
 
@@ -183,7 +195,7 @@ class ItemCheck:
             self._used[name] = found
             return found
 
-    def _prompt(self, index: int, endpoint: Endpoint, request: RequestBody) -> int | None:
+    def _prompt(self, index: int | None, endpoint: Endpoint, request: RequestBody) -> int | None:
         """Estimated prompt tokens; None after noting what is wrong with the prompt."""
         field = _PROMPT_FIELD[endpoint]
         raw: Raw = getattr(request, field)
@@ -204,7 +216,7 @@ class ItemCheck:
         characters = len(given) if given.isascii() else len(given.decode())
         return prompt_tokens(prompt, characters, chat=field == "messages", extra=extra)
 
-    def _output(self, endpoint: Endpoint, request: RequestBody, resource: Resource) -> int:
+    def _output(self, endpoint: Endpoint, request: RequestBody, terms: ResourceTerms, in_tokens: int) -> int:
         if endpoint == "/v1/embeddings":
             return 0
         asked = {
@@ -214,7 +226,14 @@ class ItemCheck:
             "n": request.n,
             "best_of": request.best_of,
         }
-        return output_tokens(asked, resource.default_args, self._default_output_tokens)
+        return output_tokens(
+            asked,
+            terms.resource.default_args,
+            self._default_output_tokens,
+            likely=terms.resource.likely_output_tokens,
+            by_use=terms.by_use,
+            room=None if terms.most_tokens is None else terms.most_tokens - in_tokens,
+        )
 
 
 def _wrong_messages(messages: Any) -> tuple[str, str] | None:

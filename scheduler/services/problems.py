@@ -29,6 +29,11 @@ class Problems:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def first(self) -> dict[str, Any] | None:
+        """The first problem: field, message, errorCode."""
+        return self._shown[0] if self._shown else None
+
     def add(self, field: str, message: str, *, index: int | None = None, code: str = Invalid.default_code) -> None:
         """Note a problem of a field; index: of the item that it belongs to."""
         self._count += 1

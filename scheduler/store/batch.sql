@@ -7,13 +7,14 @@ ON CONFLICT (environment_id, key) DO UPDATE
 SET body_hash = EXCLUDED.body_hash, batch_id = EXCLUDED.batch_id, created_at = EXCLUDED.created_at
 WHERE k.created_at < clock_timestamp() - interval '24 hours'
     OR (k.created_at < clock_timestamp() - interval '10 minutes'
-        AND NOT EXISTS (SELECT FROM batches b WHERE b.batch_id = k.batch_id))
+        AND NOT EXISTS (SELECT FROM batches b WHERE b.batch_id = k.batch_id)
+        AND NOT EXISTS (SELECT FROM uploads u WHERE u.batch_id = k.batch_id))
 RETURNING batch_id;
 
 -- name: idempotency_holder
 -- Who holds the key, and whether its batch exists.
 -- Params: $1 environment, $2 key
-SELECT k.body_hash, k.batch_id, b.batch_id IS NOT NULL AS created
+SELECT k.body_hash, k.batch_id, b.batch_id IS NOT NULL AS created, coalesce(b.sealed, false) AS sealed
 FROM idempotency_keys k LEFT JOIN batches b ON b.batch_id = k.batch_id
 WHERE k.environment_id = $1 AND k.key = $2;
 
@@ -31,16 +32,16 @@ SELECT resource_id FROM resources WHERE environment_id = $1 AND resource_id = AN
 ORDER BY resource_id FOR KEY SHARE;
 
 -- name: create_batch
--- The batch row, sealed and full, with event 1.
+-- The batch row, with event 1.
 -- Params: $1 batch, $2 environment, $3 type, $4 priority, $5 items, $6 estimated prompt tokens, $7 max in flight,
 -- $8 deadline, $9 api key, $10 capacity, $11 callback, $12 receiver, $13 wants item_update, $14 wants batch_update,
--- $15 metadata, $16 workspace
+-- $15 metadata, $16 workspace, $17 sealed: all items are here
 WITH made AS (
     INSERT INTO batches AS b (
         batch_id, workspace_id, environment_id, shard, type, status, priority, total_items, stored, sealed,
         estimated_prompt_tokens, max_in_flight, deadline, api_key_id, capacity, callback, receiver,
         wants_item_update, wants_batch_update, metadata, last_event, created_at, updated_at)
-    SELECT $1, e.workspace_id, e.environment_id, e.shard, $3, 'PENDING', $4, $5, $5, true, $6, $7, $8, $9, $10, $11, $12,
+    SELECT $1, e.workspace_id, e.environment_id, e.shard, $3, 'PENDING', $4, $5, $5, $17, $6, $7, $8, $9, $10, $11, $12,
         $13, $14, $15, 1, now(), now()
     FROM environments e WHERE e.environment_id = $2 AND e.workspace_id = $16
     RETURNING b.batch_id, b.created_at, b.shard, batch_snapshot(b) AS snapshot

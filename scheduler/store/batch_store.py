@@ -3,55 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
-from scheduler.domain.batch import ENDPOINTS, Batch, NewBatch, NewItem
+from scheduler.domain.batch import Batch, NewBatch, NewItem
 from scheduler.domain.errors import Conflict, InvariantBroken, NotFound
 from scheduler.domain.status import FINAL_BATCH, BatchStatus
 from scheduler.ports.pages import Page
 from scheduler.ports.store import Reservation, StoredFlow
 from scheduler.store.database import Database
-from scheduler.store.item_rows import custom_id_bytes
+from scheduler.store.ingest import BREATH_ITEMS, COPY_TIMEOUT_S, ITEM_COLUMNS, FlowTally, item_rows
 from scheduler.store.rows import batch_of, flow_of, json_text, receiver_of
 from scheduler.store.statements import load_statements
 
 _SQL = load_statements("batch")
-_ENDPOINT_NO = {endpoint: no for no, endpoint in enumerate(ENDPOINTS)}
-_ITEM_COLUMNS = (
-    "batch_id",
-    "seq",
-    "in_tokens",
-    "out_tokens",
-    "resource_no",
-    "endpoint",
-    "custom_id",
-    "request",
-    "metadata",
-)
-_BREATH_ITEMS = 500
-_COPY_TIMEOUT_S = 600.0
+UNKNOWN_BODY = b""
+"""In place of a hash while the body is still coming."""
 _LAST_ID = UUID(int=(1 << 128) - 1)
-
-
-class FlowTally:
-    """Which resources a batch uses, and how much of it each serves."""
-
-    def __init__(self) -> None:
-        self.number: dict[UUID, int] = {}
-        self.items: list[int] = []
-        self.first: list[int] = []
-        self.last: list[int] = []
-
-    def add(self, resource_id: UUID, seq: int) -> None:
-        """Count item `seq`; seqs come in rising order."""
-        no = self.number.setdefault(resource_id, len(self.items))
-        if no == len(self.items):
-            self.items.append(0)
-            self.first.append(seq)
-            self.last.append(seq)
-        self.items[no] += 1
-        self.last[no] = seq
 
 
 class PostgresBatchStore:
@@ -73,6 +41,8 @@ class PostgresBatchStore:
             holder = await self._database.fetchrow(_SQL["idempotency_holder"], environment_id, key)
             if holder is None:
                 continue  # given back between the two statements
+            if holder["body_hash"] == UNKNOWN_BODY and not holder["sealed"]:
+                raise Conflict("The first request with this Idempotency-Key still runs.", code="IN_PROGRESS")
             if holder["body_hash"] != body_hash:
                 raise Conflict("This Idempotency-Key was used with another body.", code="IDEMPOTENCY_CONFLICT")
             if not holder["created"]:
@@ -95,33 +65,13 @@ class PostgresBatchStore:
         for seq, item in enumerate(items, start=1):
             flows.add(item.resource_id, seq)
             in_tokens += item.in_tokens
-            if not seq % (_BREATH_ITEMS * 10):
+            if not seq % (BREATH_ITEMS * 10):
                 await asyncio.sleep(0)
-        callback = batch.callback
-        wants = callback.events if callback else frozenset()
         async with self._database.transaction() as connection:
             held = await connection.fetch(_SQL["hold_resources"], batch.environment_id, list(flows.number))
             if missing := flows.number.keys() - {row["resource_id"] for row in held}:
                 raise NotFound(f"AI resource {min(missing)} does not exist.", code="AI_RESOURCE_NOT_FOUND")
-            shard = await connection.fetchval(
-                _SQL["create_batch"],
-                batch.batch_id,
-                batch.environment_id,
-                batch.type.value,
-                batch.priority.value,
-                len(items),
-                in_tokens,
-                batch.max_in_flight,
-                batch.deadline,
-                batch.api_key_id,
-                json_text(batch.capacity),
-                json_text(callback) if callback else None,
-                receiver_of(callback) if callback else None,
-                "item_update" in wants,
-                "batch_update" in wants,
-                batch.metadata,
-                batch.workspace_id,
-            )
+            shard = await connection.fetchval(_SQL["create_batch"], *batch_columns(batch, len(items), in_tokens))
             if shard is None:
                 raise NotFound("The environment does not exist.", code="ENVIRONMENT_NOT_FOUND")
             rows = await connection.fetch(
@@ -135,9 +85,9 @@ class PostgresBatchStore:
             )
             await connection.copy_records_to_table(
                 "items",
-                records=_records(batch.batch_id, items, flows.number),
-                columns=_ITEM_COLUMNS,
-                timeout=_COPY_TIMEOUT_S,
+                records=item_rows(batch.batch_id, items, flows.number),
+                columns=ITEM_COLUMNS,
+                timeout=COPY_TIMEOUT_S,
             )
             row = await connection.fetchrow(_SQL["get_batch"], batch.environment_id, batch.batch_id)
         if row is None:
@@ -183,7 +133,7 @@ class PostgresBatchStore:
         """Run failed items again; see the port."""
         async with self._database.connection() as connection:
             verdict = await connection.fetchval(
-                _SQL["retry_batch"], environment_id, batch_id, seqs, timeout=_COPY_TIMEOUT_S
+                _SQL["retry_batch"], environment_id, batch_id, seqs, timeout=COPY_TIMEOUT_S
             )
         if verdict == "open":
             raise Conflict("The batch has not ended yet.", code="INVALID_STATE")
@@ -203,21 +153,26 @@ class PostgresBatchStore:
         await self._database.execute(_SQL["mark_running"], batch_ids)
 
 
-async def _records(
-    batch_id: UUID, items: Sequence[NewItem], resource_no: dict[UUID, int]
-) -> AsyncIterator[tuple[object, ...]]:
-    """The rows of `items`, in order. Lets others run now and then: encoding 100,000 rows takes a second."""
-    for seq, item in enumerate(items, start=1):
-        if not seq % _BREATH_ITEMS:
-            await asyncio.sleep(0)
-        yield (
-            batch_id,
-            seq,
-            item.in_tokens,
-            item.out_tokens,
-            resource_no[item.resource_id],
-            _ENDPOINT_NO[item.endpoint],
-            custom_id_bytes(item.custom_id),
-            item.request,
-            item.metadata,
-        )
+def batch_columns(batch: NewBatch, items: int, in_tokens: int, *, sealed: bool = True) -> list[object]:
+    """The parameters of create_batch."""
+    callback = batch.callback
+    wants = callback.events if callback else frozenset()
+    return [
+        batch.batch_id,
+        batch.environment_id,
+        batch.type.value,
+        batch.priority.value,
+        items,
+        in_tokens,
+        batch.max_in_flight,
+        batch.deadline,
+        batch.api_key_id,
+        json_text(batch.capacity),
+        json_text(callback) if callback else None,
+        receiver_of(callback) if callback else None,
+        "item_update" in wants,
+        "batch_update" in wants,
+        batch.metadata,
+        batch.workspace_id,
+        sealed,
+    ]

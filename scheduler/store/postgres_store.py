@@ -11,6 +11,7 @@ from scheduler.store.migrations import pending
 from scheduler.store.outcome_store import PostgresOutcomeStore
 from scheduler.store.setup_store import PostgresSetupStore
 from scheduler.store.shard_store import PostgresShardStore
+from scheduler.store.upload_store import PostgresUploadStore
 
 
 class PostgresStore:
@@ -24,6 +25,7 @@ class PostgresStore:
         self.items = PostgresItemStore(database)
         self.outcomes = PostgresOutcomeStore(database)
         self.deliveries = PostgresDeliveryStore(database)
+        self.uploads = PostgresUploadStore(database)
         self.shards = PostgresShardStore(database)
 
     @classmethod

@@ -102,7 +102,8 @@ WHERE t.environment_id = $1 AND t.connection_id = $2 ORDER BY r.name LIMIT 5;
 -- name: resources
 -- Of one environment, or all, with their targets in order.
 -- Params: $1 environment or null
-SELECT r.*, t.connection_ids, t.models
+SELECT r.*, t.connection_ids, t.models,
+    (SELECT l.quantile_tokens FROM learned_output l WHERE l.resource_id = r.resource_id) AS likely_output_tokens
 FROM resources r CROSS JOIN LATERAL (
     SELECT array_agg(t.connection_id ORDER BY t.no) AS connection_ids, array_agg(t.model ORDER BY t.no) AS models
     FROM resource_targets t WHERE t.resource_id = r.resource_id
@@ -112,7 +113,8 @@ WHERE $1::uuid IS NULL OR r.environment_id = $1 ORDER BY r.name, r.resource_id;
 -- name: resource
 -- One, with its targets in order.
 -- Params: $1 environment, $2 resource
-SELECT r.*, t.connection_ids, t.models
+SELECT r.*, t.connection_ids, t.models,
+    (SELECT l.quantile_tokens FROM learned_output l WHERE l.resource_id = r.resource_id) AS likely_output_tokens
 FROM resources r CROSS JOIN LATERAL (
     SELECT array_agg(t.connection_id ORDER BY t.no) AS connection_ids, array_agg(t.model ORDER BY t.no) AS models
     FROM resource_targets t WHERE t.resource_id = r.resource_id
@@ -147,6 +149,21 @@ DELETE FROM resource_targets WHERE resource_id = $1;
 INSERT INTO resource_targets (environment_id, resource_id, no, connection_id, model)
 SELECT $1, $2, t.ord - 1, t.connection_id, t.model
 FROM unnest($3::uuid[], $4::text[]) WITH ORDINALITY AS t (connection_id, model, ord);
+
+-- name: learn_outputs
+-- Blend what a worker learned into what is stored. Old answers weigh at most 500, so that a change shows soon.
+-- Params: $1 resources, $2 quantiles in tokens, $3 answers seen since the worker's last word
+INSERT INTO learned_output AS l (resource_id, quantile_tokens, seen)
+SELECT u.resource_id, u.quantile_tokens, u.seen
+FROM unnest($1::uuid[], $2::integer[], $3::integer[]) AS u (resource_id, quantile_tokens, seen)
+WHERE EXISTS (SELECT FROM resources r WHERE r.resource_id = u.resource_id)
+ORDER BY u.resource_id
+ON CONFLICT (resource_id) DO UPDATE SET
+    quantile_tokens = ceil(
+        (l.quantile_tokens::numeric * least(l.seen, 500) + EXCLUDED.quantile_tokens::numeric * EXCLUDED.seen)
+        / (least(l.seen, 500) + EXCLUDED.seen)),
+    seen = least(l.seen + EXCLUDED.seen, 1000000),
+    updated_at = now();
 
 -- name: lock_resource
 -- Wait for creations that use it; later ones wait for us.

@@ -86,6 +86,7 @@ def resource_of(row: Row) -> Resource:
         max_retries=row["max_retries"],
         priority=Priority(row["priority"]),
         default_args=json_value(row["default_args"]),
+        likely_output_tokens=row["likely_output_tokens"],
         version=row["version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],

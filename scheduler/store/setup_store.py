@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from scheduler.store.key_store import KeyStore
+from scheduler.store.learned_store import LearnedOutputStore
 from scheduler.store.offer_store import OfferStore
 from scheduler.store.tenant_store import TenantStore
 
 
-class PostgresSetupStore(TenantStore, OfferStore, KeyStore):
+class PostgresSetupStore(TenantStore, OfferStore, KeyStore, LearnedOutputStore):
     """Implements ports.store.SetupStore."""
