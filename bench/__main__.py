@@ -68,7 +68,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=int, default=MINUTES, help="budgets: virtual minutes of each run")
     parser.add_argument("--quick", action="store_true", help="budgets: three minutes, two workers, two queues")
     parser.add_argument("--write", action="store_true", help="budgets: write docs/budgets.md and its plots")
-    parser.add_argument("--admissions", type=int, help="budgets: instead, one run of 6,000 RPM over so many calls")
+    parser.add_argument("--admissions", type=int, help="budgets: instead, one run over so many calls")
+    parser.add_argument("--rpm", type=int, default=600_000, help="budgets: requests a minute of that run")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in (*BENCHES, *LONG)]
     if unknown:
@@ -88,7 +89,7 @@ def main() -> int:
     if "budgets" not in names:
         return 0
     if given.admissions:
-        asyncio.run(long(given.admissions))
+        asyncio.run(long(given.admissions, given.rpm))
         return 0
     return int(asyncio.run(budgets(minutes=given.minutes, quick=given.quick, write=given.write)) > 0)
 

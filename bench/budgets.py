@@ -79,7 +79,7 @@ async def budgets(*, minutes: int = MINUTES, quick: bool = False, write: bool = 
     return sum(finding.met is False for finding in findings)
 
 
-async def long(admissions: int, requests: int = 6_000) -> Row:
+async def long(admissions: int, requests: int) -> Row:
     """One run of a request limit over so many admissions."""
     case = Case(f"{requests:,} RPM", requests=requests, minutes=-(-admissions // requests) + 1)
     async with laboratory() as lab:
