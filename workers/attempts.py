@@ -23,6 +23,7 @@ from workers.circuit import Circuit
 from workers.committer import Committer, Finished
 from workers.decision import GiveBack, Pause, PauseWhy, Record, decide
 from workers.holdings import Held, Holdings
+from workers.learner import Learner
 from workers.returns import Returning, Returns
 
 UNPAUSED_DELAY_MS = 1_000
@@ -55,6 +56,7 @@ class Attempts:
         committer: Committer,
         returns: Returns,
         circuit: Circuit,
+        learner: Learner,
         clock: Callable[[], float],
         on_late: Callable[[], None],
     ) -> None:
@@ -64,6 +66,7 @@ class Attempts:
         self._committer = committer
         self._returns = returns
         self._circuit = circuit
+        self._learner = learner
         self._clock = clock
         self._on_late = on_late
         self._tasks: set[asyncio.Task[None]] = set()
@@ -158,6 +161,14 @@ class Attempts:
 
     def _record(self, job: Job, record: Record, now_s: float) -> None:
         held = job.held
+        if record.success is not None:
+            self._learner.saw(
+                job.resource.resource_id,
+                job.account.profile,
+                job.item.request,
+                job.default_args,
+                record.success.usage.output_tokens,
+            )
         self._committer.put(
             Finished(
                 held=held,

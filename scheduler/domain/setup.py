@@ -79,7 +79,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What callers name. targets[0] is its model, the others its fallbackModels."""
+    """What callers name. targets[0] is its model, the others its fallbackModels.
+
+    likely_output_tokens: what nearly all of its answers were seen to need; learned, so not part of its version. None:
+    too little is known.
+    """
 
     workspace_id: UUID
     environment_id: UUID
@@ -98,6 +102,7 @@ class Resource:
     version: int
     created_at: datetime
     updated_at: datetime
+    likely_output_tokens: int | None = None
 
 
 SCOPES_BATCH = (

@@ -73,15 +73,34 @@ def prompt_tokens(prompt: Any, raw_characters: int, *, chat: bool, extra: str = 
     return max(by_text, by_characters, 1)
 
 
-def output_tokens(request: dict[str, Any], default_args: dict[str, Any], default_output_tokens: int) -> int:
+def output_tokens(
+    request: dict[str, Any],
+    default_args: dict[str, Any],
+    default_output_tokens: int,
+    *,
+    likely: int | None = None,
+    by_use: bool = False,
+    room: int | None = None,
+) -> int:
     """Output tokens to reserve: the largest of max_tokens, max_completion_tokens and max_output_tokens ×
-    n, from the request or else the resource's defaultArgs, else the default. What is no sensible number is
-    the provider's to refuse."""
+    n, from the request or else the resource's defaultArgs, else what is likely, else the default. What is no
+    sensible number is the provider's to refuse.
+
+    by_use: the provider charges what it generates, so no more than is likely is reserved. room: what the limits
+    leave beside the prompt; a guess from other answers is cut to it, because it must not make an item too large.
+    """
     merged = {**default_args, **{name: value for name, value in request.items() if value is not None}}
     limits = [_whole(merged.get(name)) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
-    most = max((limit for limit in limits if limit is not None), default=default_output_tokens)
+    most = max((limit for limit in limits if limit is not None), default=None)
     copies = max(_whole(merged.get("n")) or 1, _whole(merged.get("best_of")) or 1)
-    return min(most * copies, _MAX_OUTPUT_TOKENS)
+    if likely is None:
+        each = default_output_tokens if most is None else most
+    elif most is None:
+        guess = likely * copies
+        return guess if room is None else min(guess, max(room, default_output_tokens * copies))
+    else:
+        each = min(most, likely) if by_use else most
+    return min(each * copies, _MAX_OUTPUT_TOKENS)
 
 
 def _whole(value: object) -> int | None:

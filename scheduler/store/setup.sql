@@ -154,7 +154,7 @@ FROM unnest($3::uuid[], $4::text[]) WITH ORDINALITY AS t (connection_id, model, 
 -- Blend what a worker learned into what is stored. Old answers weigh at most 500, so that a change shows soon.
 -- Params: $1 resources, $2 quantiles in tokens, $3 answers seen since the worker's last word
 INSERT INTO learned_output AS l (resource_id, quantile_tokens, seen)
-SELECT u.resource_id, u.quantile_tokens, u.seen
+SELECT u.resource_id, u.quantile_tokens, least(u.seen, 1000000)
 FROM unnest($1::uuid[], $2::integer[], $3::integer[]) AS u (resource_id, quantile_tokens, seen)
 WHERE EXISTS (SELECT FROM resources r WHERE r.resource_id = u.resource_id)
 ORDER BY u.resource_id
@@ -162,7 +162,7 @@ ON CONFLICT (resource_id) DO UPDATE SET
     quantile_tokens = ceil(
         (l.quantile_tokens::numeric * least(l.seen, 500) + EXCLUDED.quantile_tokens::numeric * EXCLUDED.seen)
         / (least(l.seen, 500) + EXCLUDED.seen)),
-    seen = least(l.seen + EXCLUDED.seen, 1000000),
+    seen = least(l.seen::bigint + EXCLUDED.seen, 1000000),
     updated_at = now();
 
 -- name: lock_resource

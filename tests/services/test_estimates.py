@@ -93,3 +93,19 @@ def test_texts_of_embeddings_add_up() -> None:
 )
 def test_the_reserve_for_the_answer(request_: dict[str, Any], defaults: dict[str, Any], expected: int) -> None:
     assert output_tokens(request_, defaults, 16) == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "more", "expected"),
+    [
+        ({}, {}, 300),
+        ({"n": 2}, {}, 600),
+        ({"n": 2}, {"room": 500}, 500),
+        ({}, {"room": 5}, 16),
+        ({"max_tokens": 4_000}, {}, 4_000),
+        ({"max_tokens": 4_000, "n": 2}, {"by_use": True}, 600),
+        ({"max_tokens": 10}, {"by_use": True}, 10),
+    ],
+)
+def test_the_reserve_where_answers_were_seen(request_: dict[str, Any], more: dict[str, Any], expected: int) -> None:
+    assert output_tokens(request_, {}, 16, likely=300, **more) == expected

@@ -1,0 +1,51 @@
+"""What the items of a batch are taken to cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from msgspec import Raw
+
+from scheduler.domain.capacity import Capacity, Period
+from scheduler.domain.setup import Provider
+from scheduler.services.item_check import ItemCheck, terms_of
+from scheduler.services.json_text import JsonText
+from scheduler.services.problems import Problems
+from tests.store.factories import Tenant, connection_in, resource_in
+
+TENANT = Tenant(*(UUID(int=i) for i in range(1, 7)))
+
+
+def reserved(likely: int | None, provider: Provider, tokens: int | None = None, **request: Any) -> int | None:
+    """Output tokens reserved for an item; None when it is refused. tokens: the connection's limit."""
+    capacity = (Capacity(Period.MINUTE, tokens=tokens),)
+    connection = connection_in(TENANT, provider=provider, capacity=capacity)
+    resource = resource_in(TENANT, TENANT.resource_id, "r", likely_output_tokens=likely)
+    body = {"resourceId": "r", "request": {"messages": [{"role": "user", "content": "hi"}]} | request}
+    text = json.dumps(body).encode()
+    problems = Problems()
+    check = ItemCheck(JsonText(text), terms_of([resource], [connection], None, ()), 16, problems)
+    items = check.check(0, [Raw(text)])
+    assert (len(problems) == 0) == bool(items)
+    return items[0].out_tokens if items else None
+
+
+def test_a_request_without_a_limit_reserves_what_is_likely() -> None:
+    assert reserved(None, Provider.OPENAI) == 16
+    assert reserved(300, Provider.OPENAI) == 300
+    assert reserved(300, Provider.OPENAI, max_tokens=4_000) == 4_000
+
+
+def test_where_use_is_charged_no_more_than_is_likely_is_reserved() -> None:
+    assert reserved(None, Provider.ANTHROPIC, max_tokens=4_000) == 4_000
+    assert reserved(300, Provider.ANTHROPIC, max_tokens=4_000) == 300
+    assert reserved(300, Provider.ANTHROPIC, max_tokens=40) == 40
+
+
+def test_a_guess_makes_no_item_too_large() -> None:
+    cut = reserved(5_000, Provider.OPENAI, tokens=1_000)
+    assert cut is not None
+    assert 900 < cut < 1_000
+    assert reserved(5_000, Provider.OPENAI, tokens=1_000, max_tokens=5_000) is None
