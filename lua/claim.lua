@@ -22,6 +22,7 @@
 --@include flow
 --@include parking
 --@include lease
+--@include due
 
 local epoch, slots, open_slots, holder = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local lease_ms, window = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -37,60 +38,26 @@ local QUEUES = 10 -- queues walked in one call
 local FLOWS = 16 -- flows of a queue looked at in one call
 local QUANTUM = 4 -- entries of a flow served per visit
 local VISITS = slots + 64 -- bound of the walk
-local PROMOTED_DUE = 16
-local DEFERRED = 128
+local PARKED = 32 -- flows that one call parks: each costs as much as granting several entries
 local REFILL_LEASE_MS = 2000
-local STANDBY_NET_MS = 300000
 local TIMER_TERM_MS = 1000 -- so long a worker holds the timer in a row
 local UNDEFINED_MS = 1000 -- a budget that is not defined yet is looked at again
 local CROWDED_MS = 50 -- a queue refused for its crowded connection is looked at again
 
 local granted = {} -- leases of this call
+local parked = 0
 local flow_index, flow_list = {}, {}
 local running = {} -- feed news: queue, batch, positions
 local refill = {}
 
--- Deferred entries that are due go to the front of their flow; a dry flow comes back to its queue to be refilled.
-local function wake_flows()
-  local names = redis.call('ZRANGEBYSCORE', key.flows_due, '-inf', now, 'LIMIT', 0, PROMOTED_DUE)
-  for _, name in ipairs(names) do
-    redis.call('ZREM', key.flows_due, name)
-    local queue_name, batch = string.match(name, '^([^|]*)|(.*)$')
-    local f = flow.load(queue_name, batch)
-    if f and not f.dead then
-      local deferred = flow.deferred_key(queue_name, batch)
-      local entries = redis.call('ZRANGEBYSCORE', deferred, '-inf', now, 'LIMIT', 0, DEFERRED)
-      if #entries > 0 then
-        local reversed = {}
-        for i = #entries, 1, -1 do reversed[#reversed + 1] = entries[i] end
-        redis.call('LPUSH', key.flow(queue_name, batch), unpack(reversed))
-        redis.call('ZREM', deferred, unpack(entries))
-      end
-      local first = redis.call('ZRANGE', deferred, 0, 0, 'WITHSCORES')
-      if first[2] then flow.look_at(queue_name, batch, tonumber(first[2])) end
-      if #entries > 0 or f.cursor < f.end_ then flow.offer(f) end
-    end
-  end
-  return #names == PROMOTED_DUE
-end
-
-local function wake_budgets()
-  local ids = redis.call('ZRANGEBYSCORE', key.budgets_due, '-inf', now, 'LIMIT', 0, PROMOTED_DUE)
-  for _, id in ipairs(ids) do parking.promote(id) end
-  -- The net below the budgets: a parked queue whose time has long passed is let go.
-  local overdue = redis.call('ZRANGEBYSCORE', key.standby, '-inf', now - STANDBY_NET_MS, 'LIMIT', 0, 4)
-  for _, name in ipairs(overdue) do parking.free_queue(name) end
-  return #ids == PROMOTED_DUE
-end
-
-local function load_queue(name, vt)
-  local packed, v = unpack(redis.call('HMGET', key.queue_state(name), 'def', 'v'))
+local function load_queue(name, at)
+  local packed, v, vt = unpack(redis.call('HMGET', key.queue_state(name), 'def', 'v', 'vt'))
   if not packed then return nil end
   local def = queue.decode(packed)
   local listed = redis.call('ZRANGE', key.queue(name), 0, FLOWS - 1, 'WITHSCORES')
   local flows = {}
   for i = 1, #listed, 2 do flows[#flows + 1] = { batch = listed[i], vt = tonumber(listed[i + 1]) } end
-  return { name = name, vt = vt, v = tonumber(v or 0), def = def, flows = flows, more = #flows == FLOWS, touched = false }
+  return { name = name, tag = at, vt = tonumber(vt or 0), v = tonumber(v or 0), def = def, flows = flows, touched = false }
 end
 
 -- Prefetch the head of a flow's list: about its share of the slots, not more than it may use. What is leased already is
@@ -153,6 +120,9 @@ end
 
 local function grant(q, listed, e, target, budgets, tokens, probe, flag)
   local f = listed.f
+  -- Virtual times are the start tags of what is served; what is only looked at does not move them.
+  shard.virtual = math.max(shard.virtual, q.tag)
+  q.v = math.max(q.v, f.vt)
   local flow_name = q.name .. '|' .. f.batch
   local index = flow_index[flow_name]
   if not index then
@@ -173,7 +143,7 @@ local function grant(q, listed, e, target, budgets, tokens, probe, flag)
   listed.granted = listed.granted + 1
   local cost = math.max(1, e.tokens)
   f.vt = f.vt + cost / f.weight
-  q.vt = q.vt + cost / q.def.weight
+  q.vt, q.tag = q.vt + cost / q.def.weight, q.tag + cost / q.def.weight
 end
 
 -- Try to lease the next entry. Answers 'served', 'flow' (the flow is blocked or dry) or 'queue' (the queue is blocked).
@@ -183,6 +153,7 @@ local function serve_entry(q, listed)
     if #listed.entries == 0 then return 'flow' end
   end
   local f, e = listed.f, listed.entries[listed.at]
+  if q.blocked and e.target == 0 then return 'flow' end
   if e.taken then
     listed.at, listed.taken = listed.at + 1, listed.taken + 1
     return 'served'
@@ -195,7 +166,7 @@ local function serve_entry(q, listed)
   end
   local queue_by, queue_wait, queue_never = first_block(q.def.budgets, e, holds)
   if queue_by then
-    parking.queue(q.name, q.vt, { { queue_by, queue_wait } }, e.tokens)
+    q.blocked, q.need = { { queue_by, queue_wait } }, e.tokens
     return 'queue'
   end
   local target, found, target_never = choose_target(q, e)
@@ -206,7 +177,7 @@ local function serve_entry(q, listed)
     listed.at, listed.taken = listed.at + 1, listed.taken + 1
     return 'served'
   elseif target == nil and found then
-    parking.queue(q.name, q.vt, found, e.tokens)
+    q.blocked, q.need = found, e.tokens
     return 'queue'
   end
   listed.at, listed.taken = listed.at + 1, listed.taken + 1
@@ -222,6 +193,7 @@ local function serve_entry(q, listed)
     if budget.reserve(b, e.tokens) then probe = b.id end
   end
   if crowded[found.id] then open_slots = open_slots - 1 end
+  found.v = math.max(found.v, q.vt)
   grant(q, listed, e, target, ids, e.tokens, probe, '')
   return 'served'
 end
@@ -260,13 +232,21 @@ local function save_flow(listed)
   end
 end
 
--- The candidate with the lowest start tag.
+-- The candidate with the lowest start tag; of equals the one that its connection owes most.
 local function lowest(list)
   local best
-  for i, candidate in ipairs(list) do
-    if not candidate.done and (best == nil or candidate.vt < list[best].vt) then best = i end
+  for _, candidate in ipairs(list) do
+    local tag, best_tag = candidate.tag or candidate.vt, best and (best.tag or best.vt)
+    if not candidate.done and (not best or tag < best_tag or (tag == best_tag and candidate.vt < best.vt)) then
+      best = candidate
+    end
   end
-  return best and list[best] or nil
+  return best
+end
+
+local function park_queue(q)
+  parking.queue(q.name, q.vt, q.blocked, q.need)
+  q.parked = true
 end
 
 -- One visit: the queue's lowest flow, a quantum of entries.
@@ -274,6 +254,7 @@ local function visit(q)
   local listed = lowest(q.flows)
   if not listed then
     q.done = true
+    if q.blocked then park_queue(q) end
     return
   end
   q.touched = true
@@ -287,17 +268,21 @@ local function visit(q)
     listed.f, listed.done = nil, true
     return
   end
-  shard.virtual = math.max(shard.virtual, q.vt)
-  q.v = math.max(q.v, listed.vt)
   for _ = 1, QUANTUM do
     if #granted >= slots then return end
     local outcome = serve_entry(q, listed)
     listed.vt = listed.f.vt
     if outcome == 'flow' then
       listed.done = true
+      if listed.f.parked then parked = parked + 1 end
       return
     elseif outcome == 'queue' then
-      q.done, q.parked = true, true
+      -- With several targets the heads of other flows may be on their way to one that is free.
+      listed.done = true
+      if #q.def.targets < 2 or q.def.spill then
+        q.done = true
+        park_queue(q)
+      end
       return
     end
   end
@@ -306,24 +291,24 @@ end
 local function save_queue(q)
   if not q.touched then return end
   for _, listed in ipairs(q.flows) do save_flow(listed) end
-  redis.call('HSET', key.queue_state(q.name), 'vt', q.vt, 'v', q.v)
+  redis.call('HSET', key.queue_state(q.name), 'vt', q.vt, 'at', q.tag, 'v', q.v)
   if q.parked then return end
   if redis.call('EXISTS', key.queue(q.name)) == 1 then
-    redis.call('ZADD', key.active, q.vt, q.name)
+    redis.call('ZADD', key.active, q.tag, q.name)
   else
     redis.call('ZREM', key.active, q.name)
   end
 end
 
-local more_due = wake_flows()
-more_due = wake_budgets() or more_due
+local more_due = due.flows()
+more_due = due.budgets() or more_due
 local walked, queues = redis.call('ZRANGE', key.active, 0, QUEUES - 1, 'WITHSCORES'), {}
 for i = 1, #walked, 2 do
   local q = load_queue(walked[i], tonumber(walked[i + 1]))
   if q then queues[#queues + 1] = q else redis.call('ZREM', key.active, walked[i]) end
 end
 for _ = 1, VISITS do
-  local q = #granted < slots and lowest(queues) or nil
+  local q = #granted < slots and parked < PARKED and lowest(queues) or nil
   if not q then break end
   visit(q)
 end

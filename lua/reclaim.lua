@@ -57,6 +57,7 @@ end
 for i = #back, 1, -1 do
   local b = back[i]
   flow.give_back(lease.flow(ending, b.lease), b.entry, b.position, b.delay_ms)
+  if b.delay_ms == 0 then parking.retargeted(b.lease.queue, flow.parse(b.entry).target) end
 end
 local first_fence, reply = 0, {}
 if #dead > 0 then

@@ -46,12 +46,14 @@ for i = #held, 1, -1 do
     local e = flow.parse(l.entry)
     if spend then e.attempts = e.attempts + 1 end
     e.target = target
-    back[#back + 1] = { lease = l, entry = flow.format(e), position = e.position, delay_ms = delay_ms }
+    back[#back + 1] = { lease = l, entry = flow.format(e), position = e.position, delay_ms = delay_ms,
+                        target = target }
   end
 end
 -- The leases end before their entries wait again, so no claim meets an entry that is still leased.
 for _, b in ipairs(back) do
   flow.give_back(lease.flow(ending, b.lease), b.entry, b.position, b.delay_ms)
+  if b.delay_ms == 0 then parking.retargeted(b.lease.queue, b.target) end
 end
 lease.commit(ending)
 shard.write_clock()

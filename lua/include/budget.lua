@@ -3,10 +3,13 @@
 -- A budget is a hash:
 --   def          cmsgpack {version, max_in_flight or -1, {code, period_ms, requests or -1, tokens or -1, pace or -1, burst_ms} …}
 --   st           cmsgpack, flat numbers: the head (4), then 9 per limit in the order of def
+--   v            virtual time of the queues that share it: the start tag last served
 --   why          the reason of the last pause
 --   <code>:<n>   'requests tokens' booked in sub-bucket n of that limit's window (absent: nothing)
 -- Sub-bucket n spans [n, n + 1) × 250 ms. A window of P ms counts P / 250 + 2 sub-buckets: the present one, those that
 -- cover P, and one of guard, so two calls counted apart arrive more than P apart although one was up to 250 ms slower.
+
+--@include period
 
 local budget = { loaded = {} }
 
@@ -17,23 +20,6 @@ local WIDTH = 9 -- per limit:
 local CUR, CUR_R, CUR_T, OLDEST, SUM_R, SUM_T, TAT_R, TAT_T, SINCE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local IN_FLIGHT_NET_MS = 5000 -- a freed call promotes its waiter at once; this is only the net below
 local PROBE_MS = 30000 -- a probe that stays silent for so long lets another one through
-
-local DAY_MS = 86400000
-
--- The index of the aligned UTC period that holds now_ms; LIFETIME has one. WEEK starts on Monday (1970-01-01 was a
--- Thursday); MONTH counts from year 0 (days → civil date: Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-local function quota_index(code, now_ms)
-  if code == 'H' then return math.floor(now_ms / 3600000) end
-  if code == 'D' then return math.floor(now_ms / DAY_MS) end
-  if code == 'W' then return math.floor((now_ms / DAY_MS + 3) / 7) end
-  if code == 'L' then return 0 end
-  local z = math.floor(now_ms / DAY_MS) + 719468
-  local era = math.floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local mp = math.floor((5 * (doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))) + 2) / 153)
-  return (yoe + era * 400) * 12 + mp
-end
 
 local function field(code, bucket) return code .. ':' .. string.format('%d', bucket) end
 
@@ -95,16 +81,22 @@ function budget.load(id)
   local b = budget.loaded[id]
   if b ~= nil then return b or nil end
   local hash = key.budget(id)
-  local def, st = unpack(redis.call('HMGET', hash, 'def', 'st'))
+  local def, st, v = unpack(redis.call('HMGET', hash, 'def', 'st', 'v'))
   if not def then
     budget.loaded[id] = false
     return nil
   end
-  b = { id = id, key = hash, def = decode(def), st = cmsgpack.unpack(st), dirty = false, moved = {},
+  b = { id = id, key = hash, def = decode(def), st = cmsgpack.unpack(st), v = tonumber(v or 0), dirty = false, moved = {},
         bucket = math.floor(shard.now / SUB_MS) }
   budget.loaded[id] = b
   for _, limit in ipairs(b.def.limits) do slide(b, limit, limit.at) end
   return b
+end
+
+-- The virtual time of the queues that share a budget.
+function budget.virtual(id)
+  local b = budget.loaded[id]
+  return b and b.v or tonumber(redis.call('HGET', key.budget(id), 'v') or 0)
 end
 
 -- The pace of one dimension: ms that one unit takes.
@@ -333,7 +325,7 @@ end
 function budget.save()
   for _, b in pairs(budget.loaded) do
     if b and b.dirty then
-      local args = { 'st', cmsgpack.pack(b.st) }
+      local args = { 'st', cmsgpack.pack(b.st), 'v', b.v }
       for _, limit in ipairs(b.def.limits) do
         if limit.sub_buckets then
           args[#args + 1] = field(limit.code, b.bucket)
@@ -394,5 +386,6 @@ function budget.define(id, packed, known, spent)
   end
   redis.call('HSET', hash, 'def', packed)
   redis.call('PERSIST', hash)
-  budget.loaded[id] = { id = id, key = hash, def = def, st = st, dirty = true, moved = {}, bucket = now_bucket }
+  budget.loaded[id] = { id = id, key = hash, def = def, st = st, v = known and known.v or 0, dirty = true, moved = {},
+                        bucket = now_bucket }
 end

@@ -58,7 +58,12 @@ function parking.free_queue(name)
       for _, id in ipairs(ids) do redis.call('ZREM', key.waiting(id), 'q|' .. name) end
     end
   end
-  if redis.call('EXISTS', key.queue(name)) == 1 then queue.activate(name) end
+  if redis.call('EXISTS', key.queue(name)) == 1 then queue.activate(name, true) end
+end
+
+-- An entry that moved to a fallback came back: its queue may wait for the first target, which is not what it needs.
+function parking.retargeted(name, target)
+  if target > 0 and redis.call('HEXISTS', key.queue_state(name), 'parked') == 1 then parking.free_queue(name) end
 end
 
 local function free_flow(name, batch)

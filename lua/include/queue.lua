@@ -2,7 +2,8 @@
 --
 -- queue-state is a hash:
 --   def     cmsgpack {version, weight, spill (0/1), kind, {connection budget …}, {budget …}}
---   vt      start tag of the queue among queues (start-time fair queueing over tokens ÷ weight)
+--   vt      start tag among the queues of its connection (start-time fair queueing over tokens ÷ weight)
+--   at      start tag among the queues of the shard: its score while it is active
 --   v       virtual time of its flows: the start tag last served
 --   parked  '1' while it waits on budgets (it is then in standby-resources and in their waiting sets)
 --   need    the tokens of the entry that it waits with
@@ -14,16 +15,21 @@ function queue.decode(packed)
   return { version = raw[1], weight = raw[2], spill = raw[3] == 1, kind = raw[4], targets = raw[5], budgets = raw[6] }
 end
 
--- Make a queue claimable if it has flows, is not parked and belongs to our workers. It starts no earlier than V.
-function queue.activate(name)
-  local vt, parked, packed = unpack(redis.call('HMGET', key.queue_state(name), 'vt', 'parked', 'def'))
+-- Make a queue claimable if it has flows, is not parked and belongs to our workers. In the shard it starts no earlier
+-- than V. Among the queues of its connection it starts no earlier than the connection's virtual time, unless it was
+-- freed: it waited for the connection all the while, and what it is behind is owed to it. Two tags, because a queue on an
+-- idle connection beside it races ahead.
+function queue.activate(name, freed)
+  local state = key.queue_state(name)
+  local vt, at, parked, packed = unpack(redis.call('HMGET', state, 'vt', 'at', 'parked', 'def'))
   if parked or not packed then return end
-  if queue.decode(packed).kind == 'runner' then return end
-  local start = math.max(tonumber(vt or 0), shard.virtual)
-  if redis.call('ZADD', key.active, 'NX', start, name) == 1 then
-    redis.call('HSET', key.queue_state(name), 'vt', start)
-    shard.wake()
+  local def = queue.decode(packed)
+  if def.kind == 'runner' then return end
+  if redis.call('ZADD', key.active, 'NX', math.max(tonumber(at or 0), shard.virtual), name) == 0 then return end
+  if not freed and def.targets[1] then
+    redis.call('HSET', state, 'vt', math.max(tonumber(vt or 0), budget.virtual(def.targets[1])))
   end
+  shard.wake()
 end
 
 -- Put a flow into its queue, no earlier than the queue's virtual time, and make the queue claimable.

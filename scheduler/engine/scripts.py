@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -34,21 +34,24 @@ class Script:
 
 
 def expand(name: str, replacements: Mapping[str, str] | None = None) -> str:
-    """The text of lua/<name>.lua with each `--@include x` replaced by lua/include/x.lua.
+    """The text of lua/<name>.lua with each `--@include x` replaced by lua/include/x.lua, also inside includes.
 
     replacements: other texts for includes by name (tests put a set clock in place of `now`).
     """
     folder = files("lua")
-    lines: list[str] = []
-    for line in (folder / f"{name}.lua").read_text("utf-8").splitlines():
-        if line.startswith(INCLUDE):
-            include = line.removeprefix(INCLUDE).strip()
-            given = (replacements or {}).get(include)
-            text = given if given is not None else (folder / "include" / f"{include}.lua").read_text("utf-8")
-            lines.extend(text.splitlines())
-        else:
-            lines.append(line)
-    return "\n".join(lines) + "\n"
+
+    def lines_of(text: str) -> Iterator[str]:
+        for line in text.splitlines():
+            if line.startswith(INCLUDE):
+                include = line.removeprefix(INCLUDE).strip()
+                given = (replacements or {}).get(include)
+                yield from lines_of(
+                    given if given is not None else (folder / "include" / f"{include}.lua").read_text("utf-8")
+                )
+            else:
+                yield line
+
+    return "\n".join(lines_of((folder / f"{name}.lua").read_text("utf-8"))) + "\n"
 
 
 def script(name: str, replacements: Mapping[str, str] | None = None) -> Script:

@@ -218,6 +218,23 @@ async def test_an_entry_moved_to_a_busy_fallback_does_not_hold_up_the_others(ben
     assert [lease.ref.position for lease in (await bench.claim()).leases] == [2, 3]
 
 
+async def test_an_entry_on_its_way_to_a_fallback_does_not_wait_for_the_first_target(bench: Bench) -> None:
+    await bench.limit("c1")
+    await bench.limit("c2")
+    await bench.queue(targets=["c1", "c2"])
+    await bench.push(1, 3)
+    await bench.push(2, 3)
+    first, *others = (await bench.claim(slots=2)).leases
+    await bench.engine.pause_budget(SHARD, "c1", 60_000, "unreachable")
+    assert (await bench.claim()).leases == ()
+    await bench.engine.release(SHARD, [Release(first.ref, 0, True, Refund.NOTHING, 0, next_target=1)])
+    again = (await bench.claim()).leases
+    assert [(lease.ref.position, lease.target) for lease in again] == [(1, 1)]
+    await bench.engine.release(SHARD, [Release(others[0].ref, 500, True, Refund.NOTHING, 0, next_target=1)])
+    await bench.after(500)
+    assert [lease.target for lease in (await bench.claim()).leases] == [1]
+
+
 async def test_the_timer_is_held_by_one_worker(bench: Bench) -> None:
     await bench.limit("c", minute(requests=60, pace=0.992))
     await bench.queue()

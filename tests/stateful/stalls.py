@@ -38,9 +38,8 @@ def _has_its_turn(number: int, entry: Entry, seen: Seen) -> bool:
         return False
     if name not in seen.standby:
         return True
-    # An entry that came back for a fallback waits with its queue, which waits on the first target.
     waits_on = [budget for budget in seen.budgets.values() if f"q|{name}" in budget.waiting]
-    return not entry.target and _waits_with(queue.state, cost) and all(_first(b) == f"q|{name}" for b in waits_on)
+    return _waits_with(queue.state, cost) and all(_first(b) == f"q|{name}" for b in waits_on)
 
 
 def _is_admitted(model: Model, seen: Seen, flow: Flow, entry: Entry, now_ms: int) -> bool:
