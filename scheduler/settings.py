@@ -31,7 +31,10 @@ class Settings(BaseSettings):
     drain_s: float = Field(12.0, gt=0, le=600, description="Grace for calls in flight after SIGTERM, in seconds.")
     start_by_ms: int = Field(150, ge=20, le=200, description="A call leaves within this time of its claim, in ms.")
     default_output_tokens: int = Field(
-        16, ge=0, le=1_000_000, description="Output tokens reserved for a request without max_tokens."
+        16,
+        ge=0,
+        le=1_000_000,
+        description="Output tokens reserved for a request without max_tokens, until answers were seen.",
     )
     window_entries: int = Field(10_000, ge=100, le=100_000, description="Entries of one flow kept in Redis.")
     safety_poll_s: float = Field(5.0, ge=0.1, le=60, description="Slow poll that covers a lost wake-up, in seconds.")

@@ -20,7 +20,7 @@ _ABOUT_THE_ITEM = frozenset(
 )
 _TOO_LONG = frozenset({"context_length_exceeded", "string_above_max_length"})
 _TOO_LONG_PHRASES = ("prompt is too long", "input is too long")
-_NEVER_FITS = re.compile(r"Limit:? (\d+)\b.*?Requested:? (\d+)", re.DOTALL)
+_NEVER_FITS = re.compile(r"Limit:? (\d+),(?: Used:? \d+,)? Requested:? (\d+)")
 _PASSING = frozenset({408, 409, 425})
 _SHOWN = ("x-request-id", "request-id", "content-type", "retry-after", "retry-after-ms")
 _SHOWN_STARTS = ("x-ratelimit-", "anthropic-ratelimit-", "openai-", "azureml-")

@@ -121,6 +121,7 @@ def test_a_daily_quota_is_fatal_for_the_connection() -> None:
     [
         (429, "Request too large for gpt"),
         (429, "… on tokens per min (TPM): Limit 10000, Used 1, Requested 10001."),
+        (429, "… tokens per minute (TPM): Limit: 10000, Requested: 10001, please reduce …"),
         (413, "big"),
     ],
 )
