@@ -20,7 +20,7 @@ from .errors import (
     WaitTimedOut,
 )
 from .jsonl import ValidatedJsonl, validate_jsonl
-from .records import Batch, Event, Headroom, Item
+from .records import Batch, Delivery, Event, Headroom, Item
 from .retrying import RetryPolicy
 from .submission import CallbackOptions, Capacity, NewItem
 
@@ -36,6 +36,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "ConnectionFailed",
+    "Delivery",
     "Event",
     "Headroom",
     "Invalid",

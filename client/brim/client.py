@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack
@@ -15,10 +15,10 @@ from .answers import lacks_results, raise_refusal, read_answer, require_event_st
 from .endpoints import Call, Endpoints
 from .errors import ApiError, BrimError, WaitTimedOut
 from .following import EventCursor, ResultsCursor
-from .records import Batch, Event, Headroom, Item
+from .records import Batch, Delivery, Event, Headroom, Item
 from .retrying import RetryPolicy, Tries
 from .settings import settings
-from .submission import CreateOptions, ItemInput
+from .submission import BodyOptions, CreateOptions, ItemInput
 from .transport import DEFAULT_TIMEOUT_S, ITEMS_PAGE, WAIT_PAUSES_S, headers, mapped, request, timeout
 
 _T = TypeVar("_T")
@@ -76,6 +76,25 @@ class Client:
         """Hand in a batch; it runs without us. All faults of all items come in one Invalid."""
         return self._send(self._endpoints.create(items, type, **options))
 
+    def create_from_lines(
+        self,
+        items: Iterable[ItemInput],
+        *,
+        type: Literal["ASYNC", "CALLBACK"] = "ASYNC",
+        early_start: bool = False,
+        idempotency_key: str | None = None,
+        **options: Unpack[BodyOptions],
+    ) -> Batch:
+        """Hand in a batch of any length: `items` are consumed while they are sent, and never held together.
+
+        Nothing runs before all of them are there and good; with `early_start` they run as they arrive, and bad
+        ones end as FAILED items. Sent once, whatever happens: it cannot be told whether a broken one was stored.
+        """
+        call = self._endpoints.create_from_lines(
+            items, type, early_start=early_start, idempotency_key=idempotency_key, **options
+        )
+        return self._send(call)
+
     def run(self, items: Iterable[ItemInput], **options: Unpack[CreateOptions]) -> Iterator[Event]:
         """Create a SYNC batch and yield its events until it ends; broken connections are resumed.
 
@@ -124,6 +143,24 @@ class Client:
     def resume(self, batch_id: str) -> Batch:
         """Let the held items go."""
         return self._send(self._endpoints.change(batch_id, "resume"))
+
+    def retry(self, batch_id: str, item_ids: Sequence[str] | None = None) -> Batch:
+        """Run the FAILED items of an ended batch again: all, or those named. Without any it stays as it is."""
+        return self._send(self._endpoints.retry(batch_id, item_ids))
+
+    def deliveries(self, batch_id: str, *, page_size: int = 100) -> Iterator[Delivery]:
+        """All callbacks of a batch, oldest first, fetched page by page as they are consumed."""
+        after: str | None = None
+        while True:
+            page = self._send(self._endpoints.deliveries(batch_id, page_size=page_size, after=after))
+            yield from page.data
+            after = page.next_after
+            if after is None:
+                return
+
+    def replay(self, batch_id: str, delivery_id: str) -> Delivery:
+        """Send a callback again, whether it was delivered or is dead."""
+        return self._send(self._endpoints.replay(batch_id, delivery_id))
 
     def headroom(self, resource: str | None = None, *, connection: str | None = None) -> Headroom:
         """What a resource or a connection would admit now."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, Unpack
 from urllib.parse import quote
 
 from .errors import UnexpectedAnswer
-from .records import Batch, Headroom, Item, Page
+from .records import Batch, Delivery, Headroom, Item, Page
 from .settings import Settings
-from .submission import BodyOptions, ItemInput, create_body
+from .submission import BodyOptions, ItemInput, create_body, create_lines, encode
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[_T]):
-    """One HTTP request and how to read its answer's JSON. `repeatable`: sending it twice does no harm."""
+    """One HTTP request and how to read its answer's JSON. `repeatable`: sending it twice does no harm.
+    `pieces`: a body that is made while it is sent, in place of `body`."""
 
     method: str
     path: str
@@ -26,6 +27,7 @@ class Call(Generic[_T]):
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    pieces: Iterable[bytes] | None = None
     repeatable: bool = True
 
 
@@ -53,6 +55,24 @@ class Endpoints:
             headers={"content-type": "application/json", "idempotency-key": key},
             body=create_body(items, type, **options),
         )
+
+    def create_from_lines(
+        self,
+        items: Iterable[ItemInput],
+        type: str,
+        *,
+        early_start: bool,
+        idempotency_key: str | None,
+        **options: Unpack[BodyOptions],
+    ) -> Call[Batch]:
+        """Create a batch from items that are sent while they are made: hence once only."""
+        headers = {"content-type": "application/x-ndjson", "content-encoding": "gzip"}
+        if early_start:
+            headers["prefer"] = "early-start"
+        if idempotency_key is not None:
+            headers["idempotency-key"] = idempotency_key
+        pieces = create_lines(items, type, **options)
+        return Call("POST", self._batches, Batch.from_wire, headers=headers, pieces=pieces, repeatable=False)
 
     def get(
         self,
@@ -86,6 +106,23 @@ class Endpoints:
     def change(self, batch_id: str, verb: str) -> Call[Batch]:
         """`cancel`, `pause` or `resume`: each may be repeated."""
         return Call("POST", f"{self._batch(batch_id)}/{verb}", Batch.from_wire)
+
+    def retry(self, batch_id: str, item_ids: Sequence[str] | None) -> Call[Batch]:
+        """Run failed items again. Sent once only: a second one would find the batch open."""
+        body = None if item_ids is None else encode({"items": list(item_ids)})
+        headers = {} if body is None else {"content-type": "application/json"}
+        path = f"{self._batch(batch_id)}/retry"
+        return Call("POST", path, Batch.from_wire, headers=headers, body=body, repeatable=False)
+
+    def deliveries(self, batch_id: str, *, page_size: int, after: str | None) -> Call[Page[Delivery]]:
+        """Read one page of the callbacks of a batch, oldest first."""
+        params = {"limit": str(page_size)} | ({} if after is None else {"after": after})
+        return Call("GET", f"{self._batch(batch_id)}/deliveries", _delivery_page, params=params)
+
+    def replay(self, batch_id: str, delivery_id: str) -> Call[Delivery]:
+        """Send a callback again. Sent once only."""
+        path = f"{self._batch(batch_id)}/deliveries/{_quote(delivery_id)}/replay"
+        return Call("POST", path, Delivery.from_wire, repeatable=False)
 
     def events(self, batch_id: str, last_event_id: int | None) -> Call[None]:
         """The event stream after `last_event_id`, or from the start."""
@@ -126,6 +163,16 @@ def _batch_page(raw: Any) -> Page[Batch]:
     after = raw.get("nextAfter") if raw.get("hasMore", True) else None
     return Page(
         data=tuple(Batch.from_wire(each) for each in raw["data"]),
+        next_after=None if after is None else str(after),
+    )
+
+
+def _delivery_page(raw: Any) -> Page[Delivery]:
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), list):
+        raise UnexpectedAnswer("the server's answer is no list of deliveries")
+    after = raw.get("nextAfter")
+    return Page(
+        data=tuple(Delivery.from_wire(each) for each in raw["data"]),
         next_after=None if after is None else str(after),
     )
 

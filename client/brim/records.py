@@ -205,6 +205,37 @@ class Headroom:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """A callback of a batch. `state` is WAITING, DELIVERED or DEAD; `last_error` says why the last try failed."""
+
+    delivery_id: str
+    event: str
+    item_id: str | None
+    state: str
+    attempts: int
+    last_status: int | None
+    last_error: str | None
+    next_try_at: datetime | None
+    raw: _Raw = field(repr=False, compare=False)
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> Delivery:
+        """Read a delivery as the server writes it."""
+        found = _object(raw, "delivery", "deliveryId", "state")
+        return cls(
+            delivery_id=str(found["deliveryId"]),
+            event=str(found.get("event", "")),
+            item_id=found.get("itemId"),
+            state=str(found["state"]),
+            attempts=int(found.get("attempts") or 0),
+            last_status=found.get("lastStatus"),
+            last_error=found.get("lastError"),
+            next_try_at=_time(found.get("nextTryAt")),
+            raw=found,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[_T]):
     """Part of a longer list; `next_after` asks for the part that follows, None at the end."""
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, Unpack
 
 from .errors import ConfigurationError
 
 Priority = Literal["trivial", "low", "normal", "high", "critical"]
 Period = Literal["SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "LIFETIME"]
 CallbackEvent = Literal["item_update", "batch_update", "all"]
+
+
+_PIECE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +110,52 @@ def create_body(
     callback_options: CallbackInput | None = None,
 ) -> bytes:
     """The JSON of a create. Raises ConfigurationError for what JSON cannot say."""
-    return encode(
-        _present(
-            type=type,
-            items=[_wire(item) for item in items],
-            capacity=None if capacity is None else [_wire(each) for each in capacity],
-            maxInFlight=max_in_flight,
-            priority=priority,
-            metadata=metadata,
-            deadline=_time(deadline),
-            callbackOptions=None if callback_options is None else _wire(callback_options),
-        )
+    envelope = _envelope(
+        type,
+        capacity=capacity,
+        max_in_flight=max_in_flight,
+        priority=priority,
+        metadata=metadata,
+        deadline=deadline,
+        callback_options=callback_options,
+    )
+    return encode({**envelope, "items": [_wire(item) for item in items]})
+
+
+def create_lines(items: Iterable[ItemInput], type: str, **options: Unpack[BodyOptions]) -> Iterator[bytes]:
+    """The gzipped lines of a create: the batch, then an item a line; made as they are consumed. Raises
+    ConfigurationError for what JSON cannot say."""
+    packer = zlib.compressobj(6, wbits=31)
+    gathered = [encode(_envelope(type, **options)), b"\n"]
+    size = 0
+    for item in items:
+        line = encode(_wire(item))
+        gathered += (line, b"\n")
+        size += len(line)
+        if size >= _PIECE_BYTES:
+            yield packer.compress(b"".join(gathered))
+            gathered, size = [], 0
+    yield packer.compress(b"".join(gathered)) + packer.flush()
+
+
+def _envelope(
+    type: str,
+    *,
+    capacity: Iterable[CapacityInput] | None = None,
+    max_in_flight: int | None = None,
+    priority: Priority | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    deadline: datetime | str | None = None,
+    callback_options: CallbackInput | None = None,
+) -> dict[str, Any]:
+    return _present(
+        type=type,
+        capacity=None if capacity is None else [_wire(each) for each in capacity],
+        maxInFlight=max_in_flight,
+        priority=priority,
+        metadata=metadata,
+        deadline=_time(deadline),
+        callbackOptions=None if callback_options is None else _wire(callback_options),
     )
 
 

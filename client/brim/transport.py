@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -42,9 +42,17 @@ def request(http: httpx.Client | httpx.AsyncClient, call: Call[_T], *, stream: b
     if stream:
         silence_s = min(usual.read or _STREAM_SILENCE_S, _STREAM_SILENCE_S)
         limits = httpx.Timeout(connect=usual.connect, read=silence_s, write=usual.write, pool=usual.pool)
+    content: bytes | Iterable[bytes] | AsyncIterable[bytes] | None = call.body
+    if call.pieces is not None:
+        content = _awaited(call.pieces) if isinstance(http, httpx.AsyncClient) else call.pieces
     return http.build_request(
-        call.method, call.path, params=call.params, headers=call.headers, content=call.body, timeout=limits
+        call.method, call.path, params=call.params, headers=call.headers, content=content, timeout=limits
     )
+
+
+async def _awaited(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 @contextmanager
