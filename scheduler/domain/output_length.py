@@ -40,15 +40,15 @@ class OutputLengths:
             self._seen = sum(self._counts.values())
 
     def quantile(self, share: float = SHARE, least: int = LEAST_SEEN) -> int | None:
-        """A length in tokens that at least `share` of the answers did not exceed; None before `least` were seen."""
-        if self._seen < least:
+        """A length in tokens that at least `share` (0 < share ≤ 1) of the answers did not exceed; None before `least`
+        were seen."""
+        if self._seen < max(1, least):
             return None
-        wanted, passed = share * self._seen, 0
-        for step in sorted(self._counts):
+        wanted, passed, steps = share * self._seen, 0, iter(sorted(self._counts))
+        while passed < wanted:
+            step = next(steps)
             passed += self._counts[step]
-            if passed >= wanted:
-                return min(_LONGEST, int(_GROWTH**step + 1e-6))
-        return None
+        return min(_LONGEST, int(_GROWTH**step + 1e-6))
 
 
 class LearnedLengths(Generic[K]):
