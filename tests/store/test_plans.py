@@ -41,6 +41,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "item_runs": {"batch_id", "seq"},
         "outcomes": {"batch_id", "seq", "run"},
     },
+    "item.retried_runs": {"item_runs": {"batch_id", "seq"}},
     "item.unfinished": {
         "items": {"batch_id", "seq"},
         "item_runs": {"batch_id", "seq"},
