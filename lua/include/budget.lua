@@ -272,6 +272,7 @@ end
 
 -- A call was never sent: as if it had not been reserved.
 function budget.refund(b, bucket, tokens)
+  b.freed = true
   book_at(b, bucket, -1, -tokens)
   advance(b, -1, -tokens)
 end
@@ -279,6 +280,7 @@ end
 -- Replace the reserved tokens by what was charged: less goes back into its own sub-bucket, more is booked now.
 function budget.charge(b, bucket, reserved, charged)
   if charged < reserved then
+    b.freed = true
     book_at(b, bucket, 0, charged - reserved)
     advance(b, 0, charged - reserved)
   elseif charged > reserved then

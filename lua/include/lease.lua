@@ -88,7 +88,9 @@ function lease.finish(ending, l, answered)
     local b = budget.load(id)
     if b then
       budget.land(b, l.probe == id, answered)
-      ending.freed[id] = true
+      -- The end of a call frees nothing of a budget without places and without a refund: looking at its waiters then
+      -- would only defeat the 25 ms in which wake-ups are gathered (half of all claims came back empty).
+      if b.freed or b.def.max_in_flight >= 0 or l.probe == id then ending.freed[id] = true end
     end
   end
 end
