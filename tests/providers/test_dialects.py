@@ -100,6 +100,15 @@ def test_anthropic_rounds_tokens_and_resets_at_a_time() -> None:
     )
 
 
+def test_a_reset_that_is_no_time_is_not_said() -> None:
+    for reset in (None, "", "soon", "2027-01-15T08:00:01"):
+        headers = {"anthropic-ratelimit-requests-limit": "50"} | (
+            {"anthropic-ratelimit-requests-reset": reset} if reset is not None else {}
+        )
+        (found,) = read(Dialect.ANTHROPIC, headers)
+        assert found.reset_ms == (1_000 if reset and "T" in reset else None)
+
+
 def test_azures_gaps_are_not_figures_and_its_requests_are_of_a_slice() -> None:
     assert read(Dialect.AZURE, {}) == ()
     assert read(Dialect.AZURE, x(requests=("20", "19", None), tokens=("-1", "-1", "0"))) == ()
@@ -121,6 +130,9 @@ def test_a_429_repeats_the_limit_that_was_hit() -> None:
     daily = body.replace(b"tokens per min (TPM)", b"requests per day (RPD)")
     assert read(Dialect.OPENAI, {}, 429, daily) == (ReportedLimit(REQUESTS, DAY, 10_000, 10, None),)
     assert read(Dialect.OPENAI, {}, 200, body) == ()
+    outgoing = body.replace(b"on tokens per min (TPM)", b"on output tokens per minute (OTPM)")
+    assert read(Dialect.GROQ, {}, 429, outgoing) == (ReportedLimit(Dimension.OUTPUT_TOKENS, MINUTE, 10_000, 10, None),)
+    assert read(Dialect.GROQ, {}, 429, body.replace(b"on tokens", b"on input requests")) == ()
 
 
 def gemini(*violations: dict[str, Any], delay: str = "46s") -> bytes:

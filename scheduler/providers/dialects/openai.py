@@ -30,7 +30,7 @@ _TOO_SLOW_MS = 20 * _MINUTE_MS
 _ROUNDING_MS = 2_000
 """Resets below this may be rounded up so much that nothing can be concluded from them."""
 _HIT = re.compile(
-    r"on (?:(input|output) )?(requests|tokens) per (min|minute|hour|day)\b.{0,40}?"
+    r"on (requests|(?:input |output )?tokens) per (min|minute|hour|day)\b.{0,40}?"
     r"Limit:? (\d+), Used:? (\d+)",
     re.IGNORECASE,
 )
@@ -95,8 +95,7 @@ def _limit_hit(refusal: bytes) -> ReportedLimit | None:
     match = _HIT.search(refusal[:8_000].decode(errors="replace"))
     if match is None:
         return None
-    direction, unit, period, limit, used = match.groups()
-    dimension = Dimension(f"{direction.lower()}-{unit.lower()}" if direction else unit.lower())
-    if dimension is Dimension.REQUESTS or unit.lower() == "tokens":
-        return ReportedLimit(dimension, _WORDS[period.lower()], int(limit), max(0, int(limit) - int(used)), None)
-    return None
+    unit, period, limit, used = match.groups()
+    dimension = Dimension(unit.lower().replace(" ", "-"))
+    left = max(0, int(limit) - int(used))
+    return ReportedLimit(dimension, _WORDS[period.lower()], int(limit), left, None)
