@@ -8,7 +8,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.schemas import BatchPage, CreateBatch, DeliveryPage, ErrorBody, RetryBody
+from api.schemas import BatchPage, ChangeBatch, CreateBatch, DeliveryPage, ErrorBody, RetryBody
 from scheduler.services.delivery_views import DeliveryView
 from scheduler.services.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
 from scheduler.services.item_check import ItemBody
@@ -47,6 +47,7 @@ SHAPES: Final[tuple[type, ...]] = (
     ResourceBody,
     ResourceHeadroom,
     ResourceView,
+    ChangeBatch,
     RetryBody,
     StatusView,
     WorkspaceBody,

@@ -37,6 +37,14 @@ class BatchPage(Struct, rename="camel"):
     next_after: UUID | None
 
 
+class ChangeBatch(Struct, rename="camel", forbid_unknown_fields=True):
+    """What to change of a live batch; what is absent stays. null or [] takes capacity away, null the deadline."""
+
+    priority: Priority | None = None
+    capacity: list[CapacityBody] | None = None
+    deadline: Annotated[datetime, Meta(tz=True)] | None = None
+
+
 class RetryBody(Struct, rename="camel", forbid_unknown_fields=True):
     """Which items to run again; all that failed when absent."""
 

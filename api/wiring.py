@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from fastapi import Request
 
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
+from scheduler.services.changing import Changing
 from scheduler.services.control import BatchControl
 from scheduler.services.creation import BatchCreation
 from scheduler.services.event_stream import EventStream, Feed
@@ -66,6 +68,7 @@ class Services:
     control: BatchControl
     uploads: Uploads
     reopening: Reopening
+    changing: Changing
     progress: Progress
     events: EventStream
     setup: SetupObjects
@@ -93,6 +96,7 @@ def build(core: Core) -> Services:
         creation=BatchCreation(settings, store, opening, tenants),
         control=BatchControl(settings, store, engine, tenants, shards),
         uploads=Uploads(settings, store, tenants, openers),
+        changing=Changing(store, engine, tenants, shards, opening, lambda: datetime.now(UTC)),
         reopening=Reopening(store, tenants, shards, opening, core.recovery),
         progress=Progress(store, engine, tenants, shards),
         events=EventStream(store, engine.feed, tenants),

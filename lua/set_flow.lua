@@ -29,6 +29,11 @@ shard.read_clock()
 
 local f = flow.load(queue_name, batch)
 if not f or f.dead or version <= f.version then return { 'ignored' } end
+-- A budget of its own that it lost ends with the leases that still name it.
+for _, id in ipairs(f.budgets) do
+  if string.sub(id, 1, 6) == 'batch-' then redis.call('EXPIRE', key.budget(id), 86400) end
+end
+for _, id in ipairs(budgets) do redis.call('PERSIST', key.budget(id)) end
 redis.call('HSET', flow.state_key(queue_name, batch), 'version', version, 'weight', weight, 'budgets',
   cmsgpack.pack(budgets), 'paused', paused)
 -- It may wait on a budget that binds it no more, or only now; the next visit parks it where it belongs.

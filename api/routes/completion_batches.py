@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from api.auth import CancelCaller, CreateCaller, GetCaller, ManageCaller
 from api.batch_answers import batch_answer, with_items
-from api.documentation import gives, gives_events, takes_lines_too
-from api.exchange import answered, read_body
-from api.schemas import BatchPage, CreateBatch
+from api.documentation import gives, gives_events, takes, takes_lines_too
+from api.exchange import SETUP_BODY_BYTES, answered, read_body
+from api.schemas import BatchPage, ChangeBatch, CreateBatch
 from api.sse import event_source, last_event_id
 from api.uploads import body_of, is_ndjson, wants_early_start
 from api.wiring import Services, services_of
@@ -126,6 +126,18 @@ async def get_batch(
     if not includesItems:
         return answered(view)
     return await with_items(services, batch, view, 200, limit=itemsLimit, after=itemsAfter)
+
+
+@router.patch("/{batchId}", openapi_extra=takes(ChangeBatch) | gives(BatchView))
+async def change_batch(
+    request: Request, workspaceId: UUID, environmentId: UUID, batchId: UUID, _principal: ManageCaller
+) -> Response:
+    """Change priority, capacity or deadline of a live batch."""
+    services = services_of(request)
+    raw = await read_body(request, SETUP_BODY_BYTES)
+    await find_batch(services, workspaceId, environmentId, batchId)
+    batch = await asyncio.shield(services.changing.change(environmentId, batchId, raw))
+    return await batch_answer(services, batch)
 
 
 @router.post("/{batchId}/cancel", status_code=201, openapi_extra=gives(BatchView, 201))

@@ -65,6 +65,16 @@ class NewBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchChange:
+    """What is to change of a live batch. None: unchanged; an empty capacity or `no_deadline` takes it away."""
+
+    priority: Priority | None = None
+    capacity: tuple[Capacity, ...] | None = None
+    deadline: datetime | None = None
+    no_deadline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """A batch as stored. completed / failed / cancelled count recorded outcomes; the rest is pending or running.
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from scheduler.domain.batch import Batch, Endpoint, Event, Item, NewBatch, NewItem
+from scheduler.domain.batch import Batch, BatchChange, Endpoint, Event, Item, NewBatch, NewItem
 from scheduler.domain.outcome import ItemOutcome, Recorded
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Workspace
 from scheduler.domain.status import BatchStatus
@@ -165,6 +165,10 @@ class BatchStore(Protocol):
 
     async def set_paused(self, environment_id: UUID, batch_id: UUID, paused: bool) -> Batch | None:
         """version + 1 when it changed. Conflict INVALID_STATE on a final batch."""
+        ...
+
+    async def change(self, environment_id: UUID, batch_id: UUID, change: BatchChange) -> Batch | None:
+        """Change a live batch, version + 1. Conflict INVALID_STATE on a final one; None if it does not exist."""
         ...
 
     async def mark_running(self, batch_ids: Sequence[UUID]) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from scheduler.domain.batch import CallbackEvent, CallbackOptions
+from scheduler.domain.batch import BatchChange, CallbackEvent, CallbackOptions
 from scheduler.domain.capacity import Capacity
 from scheduler.domain.priority import Priority
 from scheduler.domain.status import BatchType
@@ -24,6 +24,7 @@ from scheduler.services.problems import Problems
 KNOWN_FIELDS: Final = frozenset(
     {"type", "items", "capacity", "maxInFlight", "priority", "metadata", "deadline", "callbackOptions"}
 )
+CHANGEABLE_FIELDS: Final = frozenset({"capacity", "priority", "deadline"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer"})
 
@@ -83,6 +84,22 @@ class EnvelopeReader:
             priority=self._optional("priority", Priority) or Priority.NORMAL,
             metadata=self._object("metadata"),
             deadline=self._deadline(now),
+        )
+
+    def read_change(self, now: datetime) -> BatchChange:
+        """What a PATCH asks for; only to be used when `problems` is still empty afterwards."""
+        for name in self._fields:
+            if name not in CHANGEABLE_FIELDS:
+                known = name in KNOWN_FIELDS
+                self._problems.add(name, "cannot be changed" if known else "is not a known field")
+        if not self._fields:
+            self._problems.add("body", f"must name what to change: {', '.join(sorted(CHANGEABLE_FIELDS))}")
+        capacity = self._optional("capacity", list[CapacityBody]) or []
+        return BatchChange(
+            priority=self._optional("priority", Priority),
+            capacity=capacities_of(capacity) if "capacity" in self._fields else None,
+            deadline=self._deadline(now),
+            no_deadline="deadline" in self._fields and self._present("deadline") is None,
         )
 
     def _present(self, name: str) -> msgspec.Raw | None:

@@ -33,6 +33,8 @@ CHUNK_BYTES = 2 << 20
 """Items of one COPY."""
 TOUCH_S = 10.0
 """A slow upload shows that often that it lives."""
+EARLY_S = 0.5
+"""Items of an early upload wait no longer than about this for others to be stored with them."""
 _MOST_BAD_AHEAD = 1_000
 """An early upload whose first lines are all bad is refused: it has no item that it could be a batch of."""
 
@@ -150,7 +152,8 @@ class EarlySink:
                 self._refuse()
             return
         full = len(self._waiting) >= CHUNK_ITEMS or self._bytes >= CHUNK_BYTES
-        if self._waiting and (full or not checked):
+        late = time.monotonic() - self._touched_s > EARLY_S
+        if self._waiting and (full or late or not checked):
             await self._write()
         elif self._upload is not None and time.monotonic() - self._touched_s > TOUCH_S:
             await self._upload.touch()

@@ -119,6 +119,16 @@ SELECT verdict FROM retry_batch($1, $2, $3::integer[]);
 UPDATE batches SET paused = $3, version = version + 1, updated_at = clock_timestamp()
 WHERE batch_id = $2 AND environment_id = $1 AND paused <> $3 AND status IN ('PENDING', 'RUNNING');
 
+-- name: change_batch
+-- Change a live batch; null leaves a field as it is.
+-- Params: $1 environment, $2 batch, $3 priority, $4 capacity, $5 deadline, $6 whether the deadline goes
+UPDATE batches SET
+    priority = coalesce($3, priority),
+    capacity = coalesce($4, capacity),
+    deadline = CASE WHEN $6 THEN NULL ELSE coalesce($5, deadline) END,
+    version = version + 1, updated_at = clock_timestamp()
+WHERE batch_id = $2 AND environment_id = $1 AND status IN ('PENDING', 'RUNNING');
+
 -- name: mark_running
 -- PENDING → RUNNING. Locked in order of id, like every writer of several batches.
 -- Params: $1 batches

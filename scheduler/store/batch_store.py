@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
-from scheduler.domain.batch import Batch, NewBatch, NewItem
+from scheduler.domain.batch import Batch, BatchChange, NewBatch, NewItem
 from scheduler.domain.errors import Conflict, InvariantBroken, NotFound
 from scheduler.domain.status import FINAL_BATCH, BatchStatus
 from scheduler.ports.pages import Page
@@ -145,6 +145,23 @@ class PostgresBatchStore:
         changed = await self._database.execute(_SQL["set_paused"], environment_id, batch_id, paused)
         batch = await self.get(environment_id, batch_id)
         if not changed and batch is not None and batch.status in FINAL_BATCH:
+            raise Conflict(f"The batch is {batch.status}.", code="INVALID_STATE")
+        return batch
+
+    async def change(self, environment_id: UUID, batch_id: UUID, change: BatchChange) -> Batch | None:
+        """Change a live batch; see the port."""
+        capacity = None if change.capacity is None else json_text(change.capacity)
+        changed = await self._database.execute(
+            _SQL["change_batch"],
+            environment_id,
+            batch_id,
+            change.priority.value if change.priority else None,
+            capacity,
+            change.deadline,
+            change.no_deadline,
+        )
+        batch = await self.get(environment_id, batch_id)
+        if not changed and batch is not None:
             raise Conflict(f"The batch is {batch.status}.", code="INVALID_STATE")
         return batch
 
