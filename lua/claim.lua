@@ -232,14 +232,12 @@ local function save_flow(listed)
   end
 end
 
--- The candidate with the lowest start tag; of equals the one that its connection owes most.
+-- The candidate with the lowest start tag.
 local function lowest(list)
   local best
   for _, candidate in ipairs(list) do
-    local tag, best_tag = candidate.tag or candidate.vt, best and (best.tag or best.vt)
-    if not candidate.done and (not best or tag < best_tag or (tag == best_tag and candidate.vt < best.vt)) then
-      best = candidate
-    end
+    local tag = candidate.tag or candidate.vt
+    if not candidate.done and (not best or tag < (best.tag or best.vt)) then best = candidate end
   end
   return best
 end
@@ -247,6 +245,16 @@ end
 local function park_queue(q)
   parking.queue(q.name, q.vt, q.blocked, q.need)
   q.parked = true
+end
+
+-- The queue to serve next: the lowest tag decides whose connection has its turn, and what the connection owes decides
+-- which of its queues takes it. (By tags alone, queues freed together would get a turn each, whatever their weight.)
+local function next_queue(queues)
+  local best = lowest(queues)
+  for _, q in ipairs(best and queues or {}) do
+    if not q.done and q.def.targets[1] == best.def.targets[1] and q.vt < best.vt then best = q end
+  end
+  return best
 end
 
 -- One visit: the queue's lowest flow, a quantum of entries.
@@ -308,7 +316,7 @@ for i = 1, #walked, 2 do
   if q then queues[#queues + 1] = q else redis.call('ZREM', key.active, walked[i]) end
 end
 for _ = 1, VISITS do
-  local q = #granted < slots and parked < PARKED and lowest(queues) or nil
+  local q = #granted < slots and parked < PARKED and next_queue(queues) or nil
   if not q then break end
   visit(q)
 end
