@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("hang_rate", float, "share of admitted calls never answered")
     add("reset_rate", float, "share of admitted calls whose connection is reset")
     add("garbage_rate", float, "share of admitted calls answered with something that is not JSON")
+    add("odd_rate", float, "share of admitted calls answered with JSON that holds NUL and lone surrogates")
     add("retry_after", str, "which retry-after headers a 429 carries", choices=get_args(RetryAfterHeaders))
     parser.add_argument(
         "--no-rate-headers",

@@ -20,9 +20,10 @@ ABANDONED: Final = "abandoned"
 
 
 class Call:
-    """One arrival. `status` is None while it runs, then an HTTP status, RESET or ABANDONED."""
+    """One arrival. `status` is None while it runs, then an HTTP status, RESET or ABANDONED. `fault` names what we did
+    to it on purpose; empty: nothing."""
 
-    __slots__ = ("_ledger", "admitted", "arrival_us", "digest", "model", "number", "status", "tokens")
+    __slots__ = ("_ledger", "admitted", "arrival_us", "digest", "fault", "model", "number", "status", "tokens")
 
     def __init__(
         self, ledger: "Ledger", arrival_us: int, digest: bytes, model: str, tokens: int, admitted: bool
@@ -35,6 +36,7 @@ class Call:
         self.tokens = tokens
         self.admitted = admitted
         self.status: int | str | None = None
+        self.fault = ""
 
     def end(self, status: int | str) -> None:
         """It was answered, reset or left. Counted once; later ends are ignored."""
@@ -149,11 +151,12 @@ class Ledger:
                 call.status,
                 call.admitted,
                 call.digest.hex(),
+                call.fault,
             )
             for call in islice(calls, start, start + CALLS_PAGE)
         ]
         return {
-            "columns": ["number", "arrival_ms", "model", "tokens", "status", "admitted", "body"],
+            "columns": ["number", "arrival_ms", "model", "tokens", "status", "admitted", "body", "fault"],
             "calls": page,
             "next": page[-1][0] if page else since,
             "first_kept": first_kept,

@@ -7,7 +7,7 @@ Shape = Literal["bucket", "sliding", "minute", "slices"]
 RetryAfterHeaders = Literal["both", "seconds", "ms", "none"]
 PromptCount = Literal["json", "text"]
 
-_RATES = ("error_rate", "hang_rate", "reset_rate", "garbage_rate")
+_RATES = ("error_rate", "hang_rate", "reset_rate", "garbage_rate", "odd_rate")
 _RANGES: dict[str, tuple[float, float]] = {
     "rpm": (1, 10**12),
     "tpm": (1, 10**12),
@@ -55,6 +55,8 @@ class Options:
     """Share of admitted calls whose connection is reset instead of an answer."""
     garbage_rate: float = 0.0
     """Share of admitted calls answered 200 with a body that is not JSON."""
+    odd_rate: float = 0.0
+    """Share of admitted calls answered 200 with JSON whose text holds what stores choke on: NUL, lone surrogates."""
     refuse_for_s: float = 0.0
     """Refuse every call for so long, from the start or the last change of the settings; 0: never."""
     refuse_status: int = 429

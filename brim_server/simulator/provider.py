@@ -14,6 +14,8 @@ from brim_server.simulator.options import Options
 from brim_server.simulator.script import Script, Strikes, script_of
 
 GARBAGE: Final = b"<html><body>upstream connect error or disconnect/reset before headers</body></html>"
+ODD: Final = rb"\u0000 \ud800 \udfff \uffff \\ \" \u2028"
+"""JSON text that is legal and that text columns, encoders and line readers choke on."""
 
 
 METERED: Final[dict[bytes, msgspec.json.Decoder[Any]]] = {
@@ -61,7 +63,7 @@ class Reset(msgspec.Struct, frozen=True):
 
 Outcome = Reply | Silence | Reset
 
-_Fault = Literal["none", "error", "hang", "reset", "garbage"]
+_Fault = Literal["none", "error", "hang", "reset", "garbage", "odd"]
 
 
 class Provider:
@@ -78,7 +80,7 @@ class Provider:
         self._random = random.Random(options.seed)
         self._refuse_until_us = now_us + round(options.refuse_for_s * 1_000_000)
         self._bearer = None if options.api_key is None else b"Bearer " + options.api_key.encode()
-        self._is_flawless = not (options.error_rate or options.hang_rate or options.reset_rate or options.garbage_rate)
+        self._is_flawless = not any(rate for _, rate in _rates(options))
 
     def change(self, options: Options, now_us: int) -> None:
         """Go on with other options. Meters start anew only where a limit or its shape changed."""
@@ -138,7 +140,10 @@ class Provider:
         self, body: Body, charge: Charge, digest: bytes, script: Script | None, call: Call, now_us: int
     ) -> Outcome:
         delay_s = self._delay_s(script)
-        match "none" if self._is_flawless else self._draw():
+        fault: _Fault = "none" if self._is_flawless else self._draw()
+        if fault != "none":
+            call.fault = fault
+        match fault:
             case "none":
                 wanted = None if script is None else script.completion_tokens
                 return Reply(200, answers.answer(body, charge, digest, wanted), self._head(now_us), delay_s, call)
@@ -150,8 +155,14 @@ class Provider:
                 return Reset(call, delay_s)
             case "garbage":
                 return Reply(200, GARBAGE, self._head(now_us), delay_s, call)
+            case "odd":
+                plain = answers.answer(body, charge, digest, None)
+                return Reply(
+                    200, plain.replace(b'"content":"', b'"content":"' + ODD, 1), self._head(now_us), delay_s, call
+                )
 
     def _strike(self, script: Script, call: Call, now_us: int) -> Outcome:
+        call.fault = "hang" if script.hang else "reset" if script.reset else "garbage" if script.garbage else "error"
         if script.hang:
             return Silence(call)
         if script.reset:
@@ -196,18 +207,22 @@ class Provider:
         return options.latency_ms / 1000
 
     def _draw(self) -> _Fault:
-        options, drawn = self.options, self._random.random()
-        faults: tuple[tuple[_Fault, float], ...] = (
-            ("error", options.error_rate),
-            ("hang", options.hang_rate),
-            ("reset", options.reset_rate),
-            ("garbage", options.garbage_rate),
-        )
-        for fault, rate in faults:
+        drawn = self._random.random()
+        for fault, rate in _rates(self.options):
             if drawn < rate:
                 return fault
             drawn -= rate
         return "none"
+
+
+def _rates(options: Options) -> tuple[tuple[_Fault, float], ...]:
+    return (
+        ("error", options.error_rate),
+        ("hang", options.hang_rate),
+        ("reset", options.reset_rate),
+        ("garbage", options.garbage_rate),
+        ("odd", options.odd_rate),
+    )
 
 
 _METER_OPTIONS: Final = ("rpm", "tpm", "shape", "bucket_s", "slice_s")

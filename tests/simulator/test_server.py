@@ -1,6 +1,7 @@
 """The simulator over HTTP, each endpoint and each fault."""
 
 import asyncio
+import json
 import base64
 import struct
 from collections.abc import AsyncIterator
@@ -236,6 +237,17 @@ async def test_garbage_is_not_json() -> None:
     async with simulator(garbage_rate=1.0) as (_, session), session.post(CHAT, json=chat()) as response:
         assert response.status == 200
         assert (await response.read()).startswith(b"<html>")
+
+
+async def test_odd_answers_are_json_with_text_that_stores_choke_on() -> None:
+    async with simulator(odd_rate=1.0) as (_, session):
+        async with session.post(CHAT, json=chat()) as response:
+            raw = await response.read()
+        assert response.status == 200
+        content = json.loads(raw)["choices"][0]["message"]["content"]
+        assert content.startswith('\0 \ud800 \udfff \uffff \\ " \u2028')
+        page = await get(session, "/calls")
+        assert [dict(zip(page["columns"], call, strict=True))["fault"] for call in page["calls"]] == ["odd"]
 
 
 async def test_stopping_cuts_hung_calls() -> None:
