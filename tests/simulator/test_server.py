@@ -1,8 +1,8 @@
 """The simulator over HTTP, each endpoint and each fault."""
 
 import asyncio
-import json
 import base64
+import json
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
