@@ -17,6 +17,7 @@ from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Wo
 from scheduler.domain.status import BatchStatus
 from scheduler.domain.work import Entry
 from scheduler.ports.deliveries import DeliveryStore
+from scheduler.ports.files import FileStore
 from scheduler.ports.flows import StoredFlow as StoredFlow
 from scheduler.ports.learned import LearnedStore
 from scheduler.ports.pages import Page
@@ -26,7 +27,8 @@ from scheduler.ports.uploads import UploadStore
 @dataclass(frozen=True, slots=True)
 class LoadedItem:
     """What a dispatcher needs of a claimed entry. finished: this run has an outcome already, or the run is not the
-    current one: settle without a call. batch_status CANCELLED: do not send."""
+    current one: settle without a call. batch_status CANCELLED: do not send. max_retries: the batch's, in place of the
+    resource's."""
 
     batch_id: UUID
     seq: int
@@ -39,6 +41,7 @@ class LoadedItem:
     resource_id: UUID
     endpoint: Endpoint
     request: bytes
+    max_retries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +293,8 @@ class Store(Protocol):
     def shards(self) -> ShardStore: ...
     @property
     def uploads(self) -> UploadStore: ...
+    @property
+    def files(self) -> FileStore: ...
 
     async def ready(self) -> bool:
         """Reachable and migrated to exactly this version."""

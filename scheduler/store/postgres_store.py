@@ -6,6 +6,7 @@ from scheduler.domain.errors import InvariantBroken, Unavailable
 from scheduler.store.batch_store import PostgresBatchStore
 from scheduler.store.database import Database
 from scheduler.store.delivery_store import PostgresDeliveryStore
+from scheduler.store.file_store import PostgresFileStore
 from scheduler.store.item_store import PostgresItemStore
 from scheduler.store.migrations import pending
 from scheduler.store.outcome_store import PostgresOutcomeStore
@@ -26,6 +27,7 @@ class PostgresStore:
         self.outcomes = PostgresOutcomeStore(database)
         self.deliveries = PostgresDeliveryStore(database)
         self.uploads = PostgresUploadStore(database)
+        self.files = PostgresFileStore(database)
         self.shards = PostgresShardStore(database)
 
     @classmethod
