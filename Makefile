@@ -78,4 +78,4 @@ lock:
 	$(UV_PIP) compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(LOCK_FLAGS) \
 	  pyproject.toml -o requirements.lock
 	$(UV_PIP) compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(LOCK_FLAGS) \
-	  pyproject.toml $(CLIENT) --extra embedded --group dev -o requirements-dev.lock
+	  pyproject.toml $(CLIENT) --extra embedded --extra s3 --group dev -o requirements-dev.lock
