@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from scheduler.blobs.choice import open_blobs
 from scheduler.engine.redis_engine import RedisEngine
+from scheduler.services.files import Files
 from scheduler.services.recovery import Recovery
 from scheduler.services.secrets import Vault
 from scheduler.settings import Settings
@@ -22,6 +24,7 @@ class Core:
     engine: RedisEngine
     recovery: Recovery
     vault: Vault
+    files: Files
 
 
 @asynccontextmanager
@@ -37,8 +40,9 @@ async def open_core(settings: Settings, *, max_connections: int = 10) -> AsyncIt
         try:
             if await store.ready():
                 engine.bell.set_shards(await store.shards.shards())
+            files = Files(store.files, open_blobs(settings.files_dir, settings.files_url))
             vault = Vault(settings.secret_key.get_secret_value() if settings.secret_key else None)
-            yield Core(settings, store, engine, Recovery(settings, store, engine), vault)
+            yield Core(settings, store, engine, Recovery(settings, store, engine), vault, files)
         finally:
             await engine.close()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -48,6 +49,16 @@ class Settings(BaseSettings):
     max_line_bytes: int = Field(10_485_760, ge=1024, description="Longest line of an NDJSON batch, in bytes.")
     upload_silence_s: float = Field(
         600.0, gt=0, le=86_400, description="An NDJSON upload that is silent for so long is given up, in seconds."
+    )
+    files_dir: Path = Field(
+        Path(".brim/files"), description="Folder of uploaded and written files; all API and worker processes share it."
+    )
+    files_url: str | None = Field(
+        None, description="Object store that holds the files in place of the folder: s3://bucket/prefix."
+    )
+    max_file_bytes: int = Field(209_715_200, ge=1024, description="Largest uploaded file, in bytes.")
+    spool_dir: Path | None = Field(
+        None, description="Folder in which every batch of the OpenAI face is spooled while it runs."
     )
     callback_allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts that callbacks may reach although they are private; comma list."

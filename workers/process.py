@@ -33,7 +33,7 @@ async def _main(settings: Settings) -> int:
     async with open_core(settings) as core:
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
-        worker = Worker(settings, core.store, core.engine, core.engine.bell, core.recovery, core.vault)
+        worker = Worker(settings, core.store, core.engine, core.engine.bell, core.recovery, core.vault, core.files)
         with contextlib.suppress(asyncio.CancelledError):
             await worker.run(stop)
     return 0

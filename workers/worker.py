@@ -22,10 +22,11 @@ from scheduler.ports.store import Store
 from scheduler.providers.adapters import Adapters
 from scheduler.providers.wire import open_session
 from scheduler.services.catalog import Catalog, Unsealer
+from scheduler.services.files import Files
 from scheduler.services.recovery import Recovery
 from scheduler.services.refill import Refill
 from scheduler.settings import Settings
-from workers import beat, pruner, shards
+from workers import beat, filekeeper, pruner, shards
 from workers.attempts import Attempts
 from workers.callbacks import open_callback_session
 from workers.canceller import Canceller
@@ -84,6 +85,7 @@ class _Duties:
     reconciler: Reconciler
     sealer: Sealer
     learner: Learner
+    keeper: filekeeper.FileKeeper
     pruner: pruner.Pruner
     beat: beat.Beat
 
@@ -99,6 +101,7 @@ class Worker:
         bell: Bell,
         recovery: Recovery,
         vault: Unsealer,
+        files: Files,
         holder: str | None = None,
     ) -> None:
         self.holder = holder or new_holder()
@@ -108,6 +111,7 @@ class Worker:
         self._bell = bell
         self._recovery = recovery
         self._vault = vault
+        self._files = files
         self._started_at = _utc_now()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -189,6 +193,7 @@ class Worker:
             reconciler=Reconciler(store, engine, self._recovery, live, _utc_now),
             sealer=Sealer(store, engine, self._recovery, settings.window_entries, settings.upload_silence_s),
             learner=learner,
+            keeper=filekeeper.FileKeeper(self._files, _utc_now),
             pruner=pruner.Pruner(store.shards),
             beat=beat.Beat(store.shards, self.holder, lambda: self._info(holdings, committer)),
         )
@@ -206,6 +211,7 @@ class Worker:
             asyncio.create_task(every(settings.reconcile_s, d.reconciler.run_once, stop, name="reconciler")),
             asyncio.create_task(every(SEAL_S, d.sealer.run_once, stop, name="sealer")),
             asyncio.create_task(every(LEARN_S, d.learner.run_once, stop, name="learner")),
+            asyncio.create_task(every(filekeeper.INTERVAL_S, d.keeper.run_once, stop, name="filekeeper")),
             asyncio.create_task(every(pruner.INTERVAL_S, d.pruner.run_once, stop, name="pruner")),
             asyncio.create_task(every(d.reclaimer.interval_s, d.reclaimer.run_once, stop, name="reclaimer")),
             asyncio.create_task(every(0, d.sender.run_once, stop, name="sender")),

@@ -99,6 +99,7 @@ class Session:
                 "admin_key": admin_key.text,
                 "host": plan.host,
                 "port": port,
+                "files_dir": os.environ.get("BRIM_FILES_DIR") or plan.data_dir / "files",
             }
             if "BRIM_LOG_FORMAT" not in os.environ and not plan.command and sys.stderr.isatty():
                 values["log_format"] = "console"

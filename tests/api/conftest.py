@@ -15,7 +15,7 @@ from tests.api.world import ADMIN_KEY, ApiWorld
 
 
 @pytest.fixture
-def settings(empty_redis: str, database: str) -> Settings:
+def settings(empty_redis: str, database: str, tmp_path: Path) -> Settings:
     """Settings on this test's servers."""
     return Settings(
         redis_url=empty_redis,
@@ -25,6 +25,7 @@ def settings(empty_redis: str, database: str) -> Settings:
         max_body_bytes=2_000_000,
         max_batch_items=1_000,
         callback_allow_hosts=("127.0.0.1",),
+        files_dir=tmp_path / "files",
     )
 
 

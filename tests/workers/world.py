@@ -170,7 +170,7 @@ class World:
     async def worker(self, core: Core | None = None) -> AsyncIterator[Worker]:
         """A worker that runs for the length of the block, then drains."""
         core = core or self.core
-        worker = Worker(core.settings, core.store, core.engine, core.engine.bell, core.recovery, core.vault)
+        worker = Worker(core.settings, core.store, core.engine, core.engine.bell, core.recovery, core.vault, core.files)
         stop = asyncio.Event()
         task = asyncio.create_task(worker.run(stop))
         try:
