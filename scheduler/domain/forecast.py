@@ -1,0 +1,147 @@
+"""Which limit binds a waiting entry, what goes before it, and when it can start: pure.
+
+Fair queueing tells the order: at the moment an entry with start tag V is served, every rival was served (V - its own
+tag) times its weight, as far as it had that much. So what passes each budget before the entry is known, and the supply
+of each budget (domain.supply) tells when that much is through; the slowest of them binds. It holds if nothing new
+arrives; rivals that wait on limits of their own meanwhile are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from scheduler.domain.standing import Account, Load, Place, Rival, Standing
+from scheduler.domain.supply import NEVER, Admission, Binding, admission, admission_by_many
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A limit, and when it lets the entry through. account None: it is no limit of a budget (a paused batch, a retry).
+
+    at_ms: NEVER when that cannot be told or does not happen by itself.
+    """
+
+    at_ms: float
+    binding: Binding
+    account: Account | None = None
+    admission: Admission | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """start_ms: None when it cannot be told (or never, by itself). binding None: nothing holds it back but free slots.
+
+    first: what goes before it through its connection, of this flow and of rivals. limits: every budget on its way.
+    """
+
+    start_ms: float | None
+    binding: Bound | None
+    ahead: Load
+    first: Load
+    limits: tuple[Bound, ...]
+
+
+def forecast(standing: Standing, run_ms: float | None) -> Forecast:
+    """The forecast for the asked entry (of a reading that asked for none: of its first one).
+
+    run_ms: how long a call takes, None: not known. An entry that runs already starts in 0 ms; one that the engine does
+    not hold has no forecast.
+    """
+    queue_load, first = _before(standing)
+    limits = tuple(_limits(standing, queue_load, first + standing.cost, run_ms))
+    if standing.place is Place.RUNNING:
+        return Forecast(0.0, None, Load(), Load(), limits)
+    if standing.place is Place.ABSENT or standing.dead:
+        return Forecast(None, None, standing.ahead, first, limits)
+    binding = _binding(standing, limits)
+    start_ms = binding.at_ms if binding else 0.0
+    for bound in limits:
+        start_ms = max(start_ms, bound.at_ms)
+    return Forecast(None if start_ms == NEVER else start_ms, binding, standing.ahead, first, limits)
+
+
+def at_end(standing: Standing) -> Standing:
+    """The same reading, as the last waiting entry of the flow would have it (one of the mean size)."""
+    left = standing.own.left
+    if left.requests < 1:
+        return standing
+    mean = left.times(1 / left.requests)
+    ahead = left.times(1 - 1 / left.requests)
+    place = Place.WAITING if standing.place is Place.DEFERRED else standing.place
+    return replace(standing, place=place, ahead=ahead, cost=mean)
+
+
+def _before(standing: Standing) -> tuple[Load, Load]:
+    """What passes the queue's budgets up to and with the entry; and what passes the connections' before it."""
+    ahead, own = standing.ahead, standing.own
+    in_queue = ahead + _served(standing.flows, own.tag + ahead.service / own.weight)
+    queue = standing.queue
+    on_connection = in_queue + _served(standing.queues, queue.tag + in_queue.service / queue.weight)
+    return in_queue + standing.cost, on_connection
+
+
+def _served(rivals: Iterable[Rival], virtual: float) -> Load:
+    """What rivals get until the virtual time is reached."""
+    total = Load()
+    for rival in rivals:
+        service = rival.left.service
+        if service > 0:
+            got = min(max((virtual - rival.tag) * rival.weight, 0.0), service)
+            total += rival.left.times(got / service)
+    return total
+
+
+def _limits(standing: Standing, queue_load: Load, on_connection: Load, run_ms: float | None) -> Iterable[Bound]:
+    cost = standing.cost
+    for budget in standing.flow_budgets:
+        account = _account(standing, budget)
+        own = standing.ahead + cost
+        load = own + _beside(account.rivals, own.service / standing.own.weight)
+        found = admission(account, load, cost, run_ms)
+        yield Bound(found.at_ms, found.binding, account, found)
+    for budget in standing.queue_budgets:
+        account = _account(standing, budget)
+        found = admission(account, queue_load, cost, run_ms)
+        yield Bound(found.at_ms, found.binding, account, found)
+    groups = [tuple(_account(standing, budget) for budget in group) for group in _targets(standing)]
+    if groups:
+        found, account = admission_by_many(groups, on_connection, cost, run_ms)
+        yield Bound(found.at_ms, found.binding, account, found)
+
+
+def _beside(rivals: Iterable[Rival], service_per_weight: float) -> Load:
+    """What rivals on a budget get while the entry's flow gets its own: they take turns by weight."""
+    total = Load()
+    for rival in rivals:
+        service = rival.left.service
+        if service > 0:
+            total += rival.left.times(min(service_per_weight * rival.weight, service) / service)
+    return total
+
+
+def _targets(standing: Standing) -> Sequence[tuple[str, ...]]:
+    """The targets that may take the entry."""
+    if not standing.targets:
+        return ()
+    first = min(standing.target, len(standing.targets) - 1)
+    return standing.targets[first:] if standing.spill else standing.targets[first : first + 1]
+
+
+def _account(standing: Standing, budget: str) -> Account:
+    return standing.accounts.get(budget) or Account(budget, known=False)
+
+
+def _binding(standing: Standing, limits: Sequence[Bound]) -> Bound | None:
+    """What holds it back now: what only a person or a provider ends goes first, else the slowest."""
+    if standing.paused:
+        return Bound(NEVER, Binding.BATCH_PAUSED)
+    for bound in limits:
+        if bound.account is not None and (bound.account.paused_ms > 0 or bound.binding is Binding.UNDEFINED):
+            pause = bound.binding if bound.binding is Binding.UNDEFINED else Binding.PAUSE
+            at_ms = NEVER if pause is Binding.UNDEFINED else bound.account.paused_ms
+            return Bound(at_ms, pause, bound.account, bound.admission)
+    slowest = max(limits, key=lambda bound: bound.at_ms, default=None)
+    if standing.place is Place.DEFERRED and standing.due_ms > (slowest.at_ms if slowest else 0.0):
+        return Bound(standing.due_ms, Binding.RETRY)
+    return slowest if slowest is not None and slowest.at_ms > 0 else None
