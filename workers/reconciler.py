@@ -100,8 +100,8 @@ class Reconciler:
     async def _check_epochs(self, turn: Sequence[int]) -> None:
         """A restart of Redis that nobody ran into is noticed here; definitions that never arrived are
         sent again."""
-        identity = await self._engine.identity()
         for shard in turn:
+            identity = await self._engine.identity(shard)
             epoch, opened_with = await self._store.shards.epoch(shard)
             if opened_with != identity or await self._engine.epoch_of(shard) != epoch:
                 await self._recovery.ensure(shard)

@@ -29,7 +29,7 @@ async def live() -> Response:
 async def ready(request: Request) -> Response:
     """200 only when Redis, Postgres and the migrations are good."""
     services = services_of(request)
-    redis, postgres = await asyncio.gather(_good(services.engine.identity()), _good(services.store.ready()))
+    redis, postgres = await asyncio.gather(_good(services.engine.ping()), _good(services.store.ready()))
     if redis and postgres:
         return answered({"status": "ready"})
     missing = [name for name, good in (("redis", redis), ("postgres", postgres)) if not good]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import asyncpg
 import redis.exceptions
 
-from brim_server.running.eviction import complaint_about, read_policy
+from brim_server.running.eviction import UnfitRedis, complaint_about, read_policies
 from scheduler.bootstrap import Core, open_core
 from scheduler.domain.errors import BrimError
+from scheduler.engine.address import read_url
 from scheduler.settings import Settings
 from scheduler.store.migrations import NewerDatabase, pending
 
@@ -50,17 +51,16 @@ async def _guarded(check: str, ask: Callable[[], Awaitable[list[Finding]]]) -> l
             return await ask()
     except TimeoutError:
         return [Finding(check, False, f"no answer within {_TIMEOUT_S:.0f} s")]
-    except (OSError, ValueError, redis.exceptions.RedisError, asyncpg.PostgresError, BrimError) as error:
+    except (OSError, ValueError, UnfitRedis, redis.exceptions.RedisError, asyncpg.PostgresError, BrimError) as error:
         return [Finding(check, False, str(error) or type(error).__name__)]
 
 
 async def _redis(settings: Settings) -> list[Finding]:
-    policy = await read_policy(settings.redis_url)
-    complaint = complaint_about(policy)
-    return [
-        Finding("redis", True, "answers"),
-        Finding("eviction policy", complaint is None, complaint or policy or "not told by the server"),
-    ]
+    policies = await read_policies(settings.redis_url)
+    complaint = complaint_about(policies)
+    answers = "answers" if read_url(settings.redis_url) is None else "a cluster; every node with slots answers"
+    told = ", ".join(sorted(set(policies))) or "not told by the server"
+    return [Finding("redis", True, answers), Finding("eviction policy", complaint is None, complaint or told)]
 
 
 async def _postgres(settings: Settings) -> list[Finding]:

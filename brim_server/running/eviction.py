@@ -1,50 +1,73 @@
-"""Refuses a Redis that may evict keys: a dropped key would be a lost queue or a forgotten limit."""
+"""Refuses a Redis that may evict keys: a dropped key would be a lost queue or a forgotten limit. Also a cluster whose
+URL does not say so."""
 
 import asyncio
+from typing import Any
 
 import redis.asyncio
 import redis.exceptions
 
 from brim_server.running.failure import StartFailed
+from scheduler.engine.address import CLUSTER_SCHEMES
+from scheduler.engine.connect import TROUBLE
+from scheduler.engine.servers import open_servers
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 10.0
 
 
-async def read_policy(redis_url: str) -> str | None:
-    """Return the `maxmemory-policy` of the server, None if it will not say.
+class UnfitRedis(Exception):
+    """The server cannot be used the way its URL says."""
+
+
+async def read_policies(redis_url: str) -> list[str]:
+    """The `maxmemory-policy` of each server that holds keys, as far as they tell.
 
     Asks CONFIG, and INFO where CONFIG is forbidden (managed servers). Raises redis.exceptions.RedisError when
-    the server cannot be reached and ValueError when the URL cannot be read.
+    a server cannot be reached, ValueError when the URL cannot be read, UnfitRedis when it does not fit the server.
     """
-    client = redis.asyncio.Redis.from_url(
-        redis_url, decode_responses=True, socket_connect_timeout=_TIMEOUT_S, socket_timeout=_TIMEOUT_S
-    )
-    try:
+    in_cluster = redis_url.partition("://")[0] in CLUSTER_SCHEMES
+    servers = open_servers(redis_url)
+
+    async def ask(client: redis.asyncio.Redis) -> str | None:
+        if not in_cluster and str((await client.info("cluster")).get("cluster_enabled")) == "1":
+            raise UnfitRedis("this Redis is a node of a cluster; write redis+cluster://host:port,host:port")
         try:
-            policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy")
+            told = [*(await client.config_get("maxmemory-policy")).values()]
         except redis.exceptions.ResponseError:
-            policy = (await client.info("memory")).get("maxmemory_policy")
+            told = [(await client.info("memory")).get("maxmemory_policy")]
+        policy: Any = told[0] if told else None
+        return policy.decode() if isinstance(policy, bytes) else policy
+
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            return [policy for policy in await servers.everywhere(ask) if policy is not None]
+    except TimeoutError as error:
+        raise redis.exceptions.TimeoutError(f"no answer within {_TIMEOUT_S:.0f} s") from error
+    except redis.exceptions.ResponseError as error:
+        if in_cluster and "cluster support disabled" in str(error):
+            raise UnfitRedis("this Redis is no cluster; write redis:// in place of redis+cluster://") from error
+        raise
     finally:
-        await client.aclose()
-    return None if policy is None else str(policy)
+        await servers.close()
 
 
 async def refuse_evicting_redis(redis_url: str) -> None:
-    """Raise StartFailed when the server could drop our keys, or cannot be asked."""
+    """Raise StartFailed when a server could drop our keys, does not fit its URL, or cannot be asked."""
     try:
-        policy = await read_policy(redis_url)
-    except ValueError as error:
+        policies = await read_policies(redis_url)
+    except (ValueError, UnfitRedis) as error:
         raise StartFailed(f"BRIM_REDIS_URL: {error}") from error
     except (redis.exceptions.RedisError, OSError) as error:
         raise StartFailed(f"BRIM_REDIS_URL: Redis cannot be reached: {error}") from error
-    complaint = complaint_about(policy)
+    complaint = complaint_about(policies)
     if complaint is not None:
         raise StartFailed(f"BRIM_REDIS_URL: {complaint}")
 
 
-def complaint_about(policy: str | None) -> str | None:
-    """Return why a server of this policy is unfit, None if it is fit. An unknown policy is let pass."""
-    if policy is None or policy == "noeviction":
+def complaint_about(policies: list[str]) -> str | None:
+    """Return why servers of these policies are unfit, None if they are fit."""
+    policy = next((policy for policy in policies if policy != "noeviction"), None)
+    if policy is None:
         return None
     return (
         f"this Redis has maxmemory-policy {policy}, so it may drop keys that Brim's queues and limits are "
@@ -60,14 +83,14 @@ def refuse_evicting_redis_now(redis_url: str) -> None:
 
     async def ask() -> None:
         try:
-            policy = await read_policy(redis_url)
-        except (redis.exceptions.RedisError, OSError):
+            policies = await read_policies(redis_url)
+        except (*TROUBLE, redis.exceptions.RedisError):
             return
-        complaint = complaint_about(policy)
+        complaint = complaint_about(policies)
         if complaint is not None:
             raise StartFailed(f"BRIM_REDIS_URL: {complaint}")
 
     try:
         asyncio.run(ask())
-    except ValueError as error:
+    except (ValueError, UnfitRedis) as error:
         raise StartFailed(f"BRIM_REDIS_URL: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -14,7 +14,9 @@ from redis.backoff import NoBackoff
 from scheduler.domain.errors import Unavailable
 
 CONNECTIONS = 64
-"""Most connections of one process beside those that block."""
+"""Most connections of one process to one server beside those that block."""
+BLOCKED_S = 15.0
+"""A blocking command that has not answered for so long waits at a server that is gone; each asks for less."""
 
 TROUBLE = (
     redis.exceptions.ConnectionError,
@@ -24,6 +26,8 @@ TROUBLE = (
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.TryAgainError,
     redis.exceptions.ClusterDownError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.AskError,  # and MovedError, its child: redirections that servers.py has not followed
     OSError,
 )
 
@@ -37,20 +41,21 @@ def translated() -> Iterator[None]:
         raise Unavailable("The queue store cannot be reached now.", retry_after_s=1.0) from error
 
 
-def connect(url: str, *, blocking: bool = False) -> Redis:
+def connect(url: str, *, blocking: bool = False, on_connect: Callable[[Any], Awaitable[None]] | None = None) -> Redis:
     """A client for scripts, or (blocking) one whose single connection may wait in a blocking command.
 
-    A script is repeated once when its connection turned out dead: all verbs may be repeated; a claim whose answer got
-    lost is reclaimed when its leases expire.
+    on_connect: prepares each new connection in place of its own method. A script is repeated once when its connection
+    turned out dead: all verbs may be repeated; a claim whose answer got lost is reclaimed when its leases expire.
     """
     client: Redis = Redis.from_url(
         url,
         max_connections=1 if blocking else CONNECTIONS,
-        socket_timeout=None if blocking else 10.0,
+        socket_timeout=BLOCKED_S if blocking else 10.0,
         socket_connect_timeout=5.0,
         health_check_interval=0,
         retry=Retry(NoBackoff(), 1),
         retry_on_error=[redis.exceptions.ConnectionError],
+        redis_connect_func=on_connect,
     )
     return client
 

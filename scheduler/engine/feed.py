@@ -11,15 +11,19 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import redis.exceptions
 from redis.asyncio import Redis
 
 from scheduler.domain.errors import Unavailable
 from scheduler.engine import keys
-from scheduler.engine.connect import call, connect, translated
+from scheduler.engine.connect import call, translated
+from scheduler.engine.servers import Servers
 
 BLOCK_MS = 5_000
+TROUBLE_PAUSE_S = 0.5
+"""Before a reader whose server went away looks for it again."""
 RUNNING_KEPT = 10_000
 """Positions of started items that a slow reader may lag behind; older ones are dropped, the feed is live only."""
 
@@ -63,8 +67,8 @@ class Watch:
 class Feed:
     """All feeds that this process reads."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
         self._shards: dict[int, _ShardReader] = {}
 
     @asynccontextmanager
@@ -78,7 +82,7 @@ class Feed:
         """
         reader = self._shards.get(shard)
         if reader is None:
-            reader = self._shards[shard] = _ShardReader(self._url)
+            reader = self._shards[shard] = _ShardReader(self._servers, shard)
         stream = keys.feed(shard, str(workspace_id), str(environment_id), str(batch_id))
         watch = await reader.add(stream, from_start=from_start)
         try:
@@ -94,11 +98,13 @@ class Feed:
 
 
 class _ShardReader:
-    """Reads the streams of one shard on one connection, while anybody watches one."""
+    """Reads the streams of one shard on one connection, while anybody watches one. In a cluster the connection is to
+    the node that has the shard; after trouble, to the node that has it then."""
 
-    def __init__(self, url: str) -> None:
-        self._reader: Redis = connect(url, blocking=True)
-        self._caller: Redis = connect(url)
+    def __init__(self, servers: Servers, shard: int) -> None:
+        self._servers = servers
+        self._shard = shard
+        self._reader: Redis | None = None
         self._watches: dict[str, set[Watch]] = {}
         self._positions: dict[str, bytes] = {}
         self._task: asyncio.Task[None] | None = None
@@ -114,15 +120,14 @@ class _ShardReader:
             self._positions.setdefault(stream, b"0-0")
         elif stream not in self._watches:
             with contextlib.suppress(Unavailable), translated():
-                newest: list[tuple[bytes, object]] = await call(self._caller, "XREVRANGE", stream, "+", "-", "COUNT", 1)
+                newest: list[tuple[bytes, object]] = await self._call("XREVRANGE", stream, "+", "-", "COUNT", 1)
                 self._positions.setdefault(stream, newest[0][0] if newest else b"0-0")
             self._positions.setdefault(stream, b"$")
         self._watches.setdefault(stream, set()).add(watch)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._read())
-        elif self._connection_id is not None:
-            with contextlib.suppress(Unavailable), translated():
-                await call(self._caller, "CLIENT", "UNBLOCK", self._connection_id)
+        else:
+            await self._unblock()
         return watch
 
     def remove(self, stream: str, watch: Watch) -> None:
@@ -133,15 +138,34 @@ class _ShardReader:
             self._watches.pop(stream, None)
             self._positions.pop(stream, None)
 
+    async def _call(self, *command: object) -> Any:
+        return await self._servers.on(self._shard, lambda client: call(client, *command))
+
+    async def _unblock(self) -> None:
+        if self._connection_id is not None:
+            with contextlib.suppress(Unavailable), translated():
+                await self._call("CLIENT", "UNBLOCK", self._connection_id)
+
+    async def _connected(self) -> Redis:
+        if self._reader is None:
+            self._reader = await self._servers.blocking(self._shard)
+        if self._connection_id is None:
+            self._connection_id = int(await call(self._reader, "CLIENT", "ID"))
+        return self._reader
+
+    async def _disconnect(self) -> None:
+        reader, self._reader, self._connection_id = self._reader, None, None
+        if reader is not None:
+            await reader.aclose()
+
     async def _read(self) -> None:
         while self._watches and not self._stopped:
             try:
                 with translated():
-                    if self._connection_id is None:
-                        self._connection_id = int(await call(self._reader, "CLIENT", "ID"))
+                    reader = await self._connected()
                     streams = self._positions.copy()
                     heard = await call(
-                        self._reader,
+                        reader,
                         "XREAD",
                         "COUNT",
                         256,
@@ -152,8 +176,8 @@ class _ShardReader:
                         *streams.values(),
                     )
             except Unavailable:
-                self._connection_id = None
-                await asyncio.sleep(0.5)
+                await self._disconnect()
+                await asyncio.sleep(TROUBLE_PAUSE_S)
                 continue
             except redis.exceptions.ResponseError:
                 self._connection_id = None
@@ -179,12 +203,9 @@ class _ShardReader:
         """Stop the reader gracefully: cancelling a blocked redis-py call can hang."""
         self._stopped = True
         self._watches.clear()
-        if self._connection_id is not None:
-            with contextlib.suppress(Unavailable), translated():
-                await call(self._caller, "CLIENT", "UNBLOCK", self._connection_id)
+        await self._unblock()
         if self._task is not None:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(1):
                     await self._task
-        await self._reader.aclose()
-        await self._caller.aclose()
+        await self._disconnect()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 from redis.asyncio import Redis
 
@@ -24,13 +25,26 @@ from scheduler.domain.work import (
     ShardDepths,
 )
 from scheduler.engine import codec, keys, reads, scripts
+from scheduler.engine.address import read_url
 from scheduler.engine.bell import Bell
-from scheduler.engine.connect import call, connect, translated
+from scheduler.engine.cluster_bell import ClusterBell
+from scheduler.engine.connect import call, translated
 from scheduler.engine.feed import Feed
+from scheduler.engine.servers import Servers, open_servers
 from scheduler.ports.engine import EpochLost
 from scheduler.settings import Settings
 
 MOST_RECLAIMED = 128
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The epoch of a shard and the server that it was agreed on with."""
+
+    epoch: int
+    identity: str
 
 
 class RedisEngine:
@@ -38,69 +52,92 @@ class RedisEngine:
 
     def __init__(
         self,
-        client: Redis,
-        bell: Bell,
+        servers: Servers,
+        bell: Bell | ClusterBell,
         feed: Feed,
         window_entries: int,
         includes: Mapping[str, str] | None = None,
     ) -> None:
         self.bell = bell
         self.feed = feed
-        self._client = client
+        self._servers = servers
         self._window = window_entries
-        self._epochs: dict[int, int] = {}
+        self._epochs: dict[int, _Held] = {}
         self._scripts = {name: scripts.script(name, includes) for name in scripts.names()}
 
     @classmethod
     async def open(cls, url: str, settings: Settings, *, includes: Mapping[str, str] | None = None) -> Self:
-        """Connect lazily: Redis need not be up yet. includes: other texts for Lua includes (tests set the clock)."""
-        return cls(connect(url), Bell(url, settings.shards), Feed(url), settings.window_entries, includes)
+        """Connect lazily: Redis need not be up yet. url: of one server or of a cluster (address.read_url). includes:
+        other texts for Lua includes (tests set the clock)."""
+        servers = open_servers(url)
+        bell = Bell(url, settings.shards) if read_url(url) is None else ClusterBell(servers, settings.shards)
+        return cls(servers, bell, Feed(servers), settings.window_entries, includes)
 
     async def close(self) -> None:
         """Close all connections."""
         await self.bell.close()
         await self.feed.close()
-        await self._client.aclose()
+        await self._servers.close()
 
-    async def ping(self) -> None:
-        """Raise Unavailable when Redis does not answer."""
-        with translated():
-            await call(self._client, "PING")
+    async def ping(self) -> bool:
+        """True; raises Unavailable when Redis, or a node of the cluster, does not answer."""
 
-    async def identity(self) -> str:
-        """Which Redis this is: run id and replication id change with a restart and with a failover."""
-        with translated():
-            server = await self._client.info("server")
-            replication = await self._client.info("replication")
-        return f"{server['run_id']}/{replication['master_replid']}"
+        async def ask(client: Redis) -> None:
+            await call(client, "PING")
 
-    async def eviction_policy(self) -> tuple[str, int]:
-        """(maxmemory-policy, maxmemory in bytes; 0: unlimited), read by INFO, which needs no right to CONFIG."""
         with translated():
-            memory = await self._client.info("memory")
-        return str(memory["maxmemory_policy"]), int(memory["maxmemory"])
+            await self._servers.everywhere(ask)
+        return True
+
+    async def identity(self, shard: int) -> str:
+        """Who holds the shard: run id and replication id of its server change with a restart and with a failover."""
+        with translated():
+            return await self._servers.identity(shard)
+
+    async def eviction_policies(self) -> Sequence[tuple[str, int]]:
+        """(maxmemory-policy, maxmemory in bytes; 0: unlimited) of each server, by INFO: that needs no right to
+        CONFIG."""
+
+        async def ask(client: Redis) -> tuple[str, int]:
+            memory = await client.info("memory")
+            return str(memory["maxmemory_policy"]), int(memory["maxmemory"])
+
+        with translated():
+            return await self._servers.everywhere(ask)
+
+    def _agreed(self, shard: int) -> _Held:
+        held = self._epochs.get(shard)
+        if held is None:
+            raise EpochLost(shard)
+        return held
 
     async def _run(self, name: str, shard: int, *args: Any) -> Any:
-        epoch = self._epochs.get(shard)
-        if epoch is None:
-            raise EpochLost(shard)
-        with translated():
-            reply = await self._scripts[name].run(self._client, keys.epoch(shard), epoch, *args)
-        if reply[0] == b"epoch":
-            self._epochs.pop(shard, None)
+        return await self._run_in(self._agreed(shard), name, shard, *args)
+
+    async def _run_in(self, held: _Held, name: str, shard: int, *args: Any) -> Any:
+        script = self._scripts[name]
+        reply = await self._on(shard, lambda client: script.run(client, keys.epoch(shard), held.epoch, *args))
+        # Whoever answered may have begun anew, or from an older copy, since the epoch was agreed on: what it says then
+        # is not believed (its leases are let expire), and recovery decides.
+        if reply[0] == b"epoch" or self._servers.seen(shard) != held.identity:
+            if self._epochs.get(shard) is held:
+                del self._epochs[shard]
             raise EpochLost(shard)
         return reply
 
-    async def open_shard(self, shard: int, epoch: int) -> None:
-        """Make `epoch` the shard's epoch in Redis, and this process's."""
+    async def _on(self, shard: int, work: Callable[[Redis], Awaitable[T]]) -> T:
         with translated():
-            await self._client.set(keys.epoch(shard), epoch)
-        self._epochs[shard] = epoch
+            return await self._servers.on(shard, work)
+
+    async def open_shard(self, shard: int, epoch: int, identity: str | None = None) -> None:
+        """Make `epoch` the shard's epoch in Redis, and this process's, as long as the server is `identity` (None:
+        whoever it is now)."""
+        await self._on(shard, lambda client: client.set(keys.epoch(shard), epoch))
+        self._epochs[shard] = _Held(epoch, self._servers.seen(shard) if identity is None else identity)
 
     async def epoch_of(self, shard: int) -> int | None:
         """The epoch that Redis holds for the shard; None after a loss."""
-        with translated():
-            value = await self._client.get(keys.epoch(shard))
+        value = await self._on(shard, lambda client: client.get(keys.epoch(shard)))
         return None if value is None else int(value)
 
     async def set_limits(self, shard: int, definitions: Sequence[BudgetDefinition], *, spent: bool = False) -> None:
@@ -146,8 +183,9 @@ class RedisEngine:
         """Choose, check, reserve and lease entries."""
         if kind != "llm":
             raise ValueError(f"claims of kind {kind!r} name their queue")
-        reply = await self._run("claim", shard, slots, open_slots, holder, lease_ms, self._window, *crowded)
-        return codec.read_claim(reply, self._epochs[shard], lease_ms)
+        held = self._agreed(shard)
+        reply = await self._run_in(held, "claim", shard, slots, open_slots, holder, lease_ms, self._window, *crowded)
+        return codec.read_claim(reply, held.epoch, lease_ms)
 
     async def renew(
         self, shard: int, lease_ms: int, leases: Sequence[tuple[LeaseRef, int | None]]
@@ -170,8 +208,9 @@ class RedisEngine:
 
     async def reclaim(self, shard: int, holder: str, lease_ms: int) -> tuple[int, tuple[Lease, ...]]:
         """Take back expired leases."""
-        reply = await self._run("reclaim", shard, holder, lease_ms, MOST_RECLAIMED)
-        return codec.read_reclaim(reply, self._epochs[shard])
+        held = self._agreed(shard)
+        reply = await self._run_in(held, "reclaim", shard, holder, lease_ms, MOST_RECLAIMED)
+        return codec.read_reclaim(reply, held.epoch)
 
     async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str) -> None:
         """Let nothing through a budget for a while, then one probe at a time."""
@@ -204,20 +243,16 @@ class RedisEngine:
 
     async def leased(self, shard: int, flow: FlowRef, positions: Sequence[int]) -> frozenset[int]:
         """Those positions of a flow that are leased now."""
-        with translated():
-            return await reads.leased(self._client, shard, flow, positions)
+        return await self._on(shard, lambda client: reads.leased(client, shard, flow, positions))
 
     async def leased_counts(self, shard: int, flows: Sequence[FlowRef]) -> Mapping[FlowRef, int]:
         """Live leases per flow."""
-        with translated():
-            return await reads.leased_counts(self._client, shard, flows)
+        return await self._on(shard, lambda client: reads.leased_counts(client, shard, flows))
 
     async def flows(self, shard: int, flows: Sequence[FlowRef]) -> Mapping[FlowRef, FlowState]:
         """What the engine holds of these flows."""
-        with translated():
-            return await reads.flows(self._client, shard, flows)
+        return await self._on(shard, lambda client: reads.flows(client, shard, flows))
 
     async def queue_depths(self, shard: int) -> ShardDepths:
         """Counts of one shard."""
-        with translated():
-            return await reads.queue_depths(self._client, shard)
+        return await self._on(shard, lambda client: reads.queue_depths(client, shard))

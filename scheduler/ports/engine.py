@@ -39,16 +39,21 @@ class EpochLost(Unavailable):
 class Engine(Protocol):
     """Queues, budgets and leases of all shards."""
 
-    async def open_shard(self, shard: int, epoch: int) -> None:
-        """Make `epoch` the shard's epoch in Redis, and this process's."""
+    async def open_shard(self, shard: int, epoch: int, identity: str | None = None) -> None:
+        """Make `epoch` the shard's epoch in Redis, and this process's, as long as the shard's server is `identity`
+        (None: whoever it is now). When another answers, every method raises EpochLost."""
         ...
 
     async def epoch_of(self, shard: int) -> int | None:
         """The epoch that Redis holds for the shard; None after a loss."""
         ...
 
-    async def identity(self) -> str:
-        """Run id and replication id of the server: others after a restart or a failover."""
+    async def ping(self) -> bool:
+        """True when every server of the engine answers; raises Unavailable otherwise."""
+        ...
+
+    async def identity(self, shard: int) -> str:
+        """Run id and replication id of the shard's server: others after a restart or a failover."""
         ...
 
     async def set_limits(self, shard: int, definitions: Sequence[BudgetDefinition], *, spent: bool = False) -> None:

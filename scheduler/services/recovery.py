@@ -78,14 +78,14 @@ class Recovery:
 
     async def _recover(self, shard: int) -> Recovered:
         stored, identity = await self._store.shards.epoch(shard)
-        present = await self._engine.identity()
+        present = await self._engine.identity(shard)
         if stored > 0 and identity == present and await self._engine.epoch_of(shard) == stored:
-            await self._engine.open_shard(shard, stored)
+            await self._engine.open_shard(shard, stored, present)
             return Recovered(stored, raised=False)
         raised = await self._store.shards.raise_epoch(shard, stored, present)
         if raised is None:
             raise Unavailable("The scheduler is recovering; try again shortly.")
-        await self._engine.open_shard(shard, raised)
+        await self._engine.open_shard(shard, raised, present)
         if stored == 0:
             _log.info("shard.opened", shard=shard, epoch=raised)
         else:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
-from brim_server.running.eviction import complaint_about, read_policy, refuse_evicting_redis
+from brim_server.running.eviction import complaint_about, read_policies, refuse_evicting_redis
 from brim_server.running.failure import StartFailed
 
 
@@ -35,7 +35,7 @@ async def test_the_policy_is_read_from_info_where_config_is_forbidden(
     await client.config_set("maxmemory-policy", "volatile-lru")
     await client.execute_command("ACL", "SETUSER", "managed", "on", ">word", "~*", "+@all", "-config")  # type: ignore[no-untyped-call]
     try:
-        assert await read_policy(redis_url.replace("unix://", "unix://managed:word@")) == "volatile-lru"
+        assert await read_policies(redis_url.replace("unix://", "unix://managed:word@")) == ["volatile-lru"]
     finally:
         await client.execute_command("ACL", "DELUSER", "managed")  # type: ignore[no-untyped-call]
 
@@ -51,4 +51,4 @@ async def test_a_url_of_another_kind_is_named() -> None:
 
 
 def test_a_server_that_does_not_tell_is_let_pass() -> None:
-    assert complaint_about(None) is None
+    assert complaint_about([]) is None
