@@ -168,27 +168,31 @@ async def simulator(*options: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def stack(setup: str, *, workers: int = 1, settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
-    """A running Brim in a folder of its own. setup: what follows TENANT in its set-up file."""
+async def stack(
+    setup: str, *, workers: int = 1, settings: Mapping[str, str] | None = None, log: Path | None = None
+) -> AsyncIterator[Stack]:
+    """A running Brim in a folder of its own. setup: what follows TENANT in its set-up file. log: where to leave what
+    its processes said; with BRIM_REDIS_URL and BRIM_DATABASE_URL in `settings` it runs on those."""
     folder = Path(tempfile.mkdtemp(prefix="brim-bench-"))
     config = folder / "brim.toml"
     config.write_text(TENANT + setup)
     port = free_port()
-    log = (folder / "log").open("wb")
+    log_path = log or folder / "log"
+    output = log_path.open("wb")
     env = {**os.environ, "BRIM_LOG_LEVEL": "warning", **(settings or {})}
     arguments = ("--config", str(config), "--data-dir", str(folder / "data"), "--port", str(port))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "brim_server", "up", *arguments, "--workers", str(workers)),
         env=env,
-        stdout=log,
-        stderr=log,
+        stdout=output,
+        stderr=output,
     )
     base = f"http://127.0.0.1:{port}/v1/completion-batch/{WORKSPACE}/{ENVIRONMENT}"
     try:
         headers = {"Authorization": f"Bearer {KEY}"}
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-            await _until_ready(session, f"http://127.0.0.1:{port}/health/ready", process, folder / "log")
+            await _until_ready(session, f"http://127.0.0.1:{port}/health/ready", process, log_path)
             urls = json.loads((folder / "data" / "servers.json").read_text())
             redis = Redis.from_url(urls["redis_url"])
             try:
@@ -197,7 +201,7 @@ async def stack(setup: str, *, workers: int = 1, settings: Mapping[str, str] | N
                 await redis.aclose()
     finally:
         await _end(process)
-        log.close()
+        output.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
