@@ -7,7 +7,7 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import internal_error
+from api.failures import internal_error
 from scheduler.services.keys import KeyHolder
 
 _QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
@@ -42,7 +42,7 @@ class AccessLog:
         except Exception:
             _log.exception("request.failed", method=scope["method"], route=_route(scope))
             if status == 0:
-                await internal_error()(scope, receive, counting)
+                await internal_error(scope["path"])(scope, receive, counting)
         finally:
             log = _log.debug if scope["path"] in _QUIET else _log.info
             principal = scope.get("state", {}).get("principal")

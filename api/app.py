@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
-from api import documentation, errors
+from api import documentation, failures
 from api.access import AccessLog
 from api.routes import (
     ai_connections,
@@ -65,7 +65,7 @@ def described_app() -> FastAPI:
         lifespan=_lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
-    errors.install(app)
+    failures.install(app)
     documentation.install(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -9,8 +9,8 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from api.wiring import services_of
-from scheduler.domain.errors import Malformed
-from scheduler.services.keys import Principal, require_admin, require_scope, require_tenant
+from scheduler.domain.errors import Malformed, NotAuthorized
+from scheduler.services.keys import KeyHolder, Principal, require_admin, require_scope, require_tenant
 
 _BEARER = "bearer "
 
@@ -67,6 +67,22 @@ async def _setup_in_tenant(request: Request, principal: Caller) -> Principal:
     return await allowed("setup:*")(request, principal)
 
 
+async def of_environment(principal: Caller) -> KeyHolder:
+    """The caller, whose key belongs to an environment: what has no tenant in its path takes the key's."""
+    if not isinstance(principal, KeyHolder):
+        raise NotAuthorized("This needs the API key of an environment, not the admin key.")
+    return principal
+
+
+EnvironmentCaller = Annotated[KeyHolder, Depends(of_environment)]
+
+
+async def _with_files_and_batches(principal: EnvironmentCaller) -> KeyHolder:
+    require_scope(principal, "batch:*")
+    return principal
+
+
+OpenAICaller = Annotated[KeyHolder, Depends(_with_files_and_batches)]
 AdminCaller = Annotated[Principal, Depends(admin)]
 SetupCaller = Annotated[Principal, Depends(_setup_in_tenant)]
 HeadroomCaller = Annotated[Principal, Depends(allowed("completion-batch:get", "setup:*"))]

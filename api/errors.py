@@ -1,4 +1,4 @@
-"""From errors to answers: the one table of HTTP statuses, and the contract's form of every error."""
+"""From errors to answers: the one table of HTTP statuses, and our own form of every error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -104,20 +103,3 @@ def of_framework(error: HTTPException) -> Response:
     if code == "INTERNAL_ERROR":
         response.status_code = error.status_code
     return response
-
-
-def install(app: FastAPI) -> None:
-    """Make every error that leaves a route an answer in the contract's form."""
-
-    async def ours(_request: Request, error: Exception) -> Response:
-        return of_error(error) if isinstance(error, BrimError) else internal_error()
-
-    async def parameters(_request: Request, error: Exception) -> Response:
-        return of_parameters(error) if isinstance(error, RequestValidationError) else internal_error()
-
-    async def framework(_request: Request, error: Exception) -> Response:
-        return of_framework(error) if isinstance(error, HTTPException) else internal_error()
-
-    app.add_exception_handler(BrimError, ours)
-    app.add_exception_handler(RequestValidationError, parameters)
-    app.add_exception_handler(HTTPException, framework)

@@ -2,7 +2,8 @@
 
 BrimError
 ├── Rejected            the request is wrong; change it                 (4xx)
-│   ├── Unauthenticated · NotAuthorized · NotFound · TooLarge · Invalid · Malformed
+│   ├── Unauthenticated · NotAuthorized · NotFound · TooLarge · Malformed
+│   └── Invalid · BadParameter
 ├── Conflict            the state does not allow it now                 (409)
 ├── Unavailable         a store is down or full; again after retry_after_s  (503 / 429)
 └── InvariantBroken     a bug of ours; report it                        (500)
@@ -69,6 +70,21 @@ class Invalid(Rejected):
     """Understood and refused: VALIDATION_ERROR, ITEM_EXCEEDS_CAPACITY. `details["errors"]` names the fields."""
 
     default_code = "VALIDATION_ERROR"
+
+
+class BadParameter(Invalid):
+    """One parameter is wrong, on a face that names it in the answer. param: its name as the caller wrote it, None for
+    the whole. reason: what that face calls the problem, as `missing_required_parameter`."""
+
+    def __init__(self, message: str, *, param: str | None = None, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.reason = reason
+
+    @classmethod
+    def missing(cls, param: str) -> BadParameter:
+        """The refusal of a request that lacks `param`."""
+        return cls(f"Missing required parameter: '{param}'.", param=param, reason="missing_required_parameter")
 
 
 class Conflict(BrimError):
