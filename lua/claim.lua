@@ -8,7 +8,8 @@
 -- ARGV[4]  holder        str     who will hold the leases
 -- ARGV[5]  lease_ms      int     how long they last
 -- ARGV[6]  window        int     entries that a flow's list holds at most (W)
--- ARGV[7…] crowded       str     connection budgets of which the holder has an equal share or more
+-- ARGV[7]  may_suspect   0|1     whether one suspect (crashed twice or more) may be among them
+-- ARGV[8…] crowded       str     connection budgets of which the holder has an equal share or more
 --
 -- RETURNS  {'claimed', now_ms, next_due_ms, holds_timer, first_fence, {queue, batch, …}, {flow, entry, target, flag, …}, refill}
 --            next_due_ms  0: claim again at once; -1: nothing is known to become claimable; else the delay
@@ -26,8 +27,8 @@
 
 local epoch, slots, open_slots, holder = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local lease_ms, window = tonumber(ARGV[5]), tonumber(ARGV[6])
-local crowded = {}
-for i = 7, #ARGV do crowded[ARGV[i]] = true end
+local may_suspect, crowded = ARGV[7] == '1', {}
+for i = 8, #ARGV do crowded[ARGV[i]] = true end
 
 local refused = shard.refuses(epoch)
 if refused then return refused end
@@ -87,19 +88,27 @@ local function load_flow(q, listed)
   return f
 end
 
--- Which target admits the entry now. Answers its index and budget; or nil and what blocks it, a list of {id, wait_ms};
+-- How long one target keeps the entry waiting: by its connection, or by what was learned of its model there. Answers
+-- the wait (0: now, -1: for ever), the budget that it is due to, and all that must be reserved.
+local function target_wait(q, i, e)
+  local id = q.def.targets[i]
+  local connection, model = budget.load(id), budget.load(q.def.models[i] or '')
+  local wait = connection and budget.wait(connection, e) or UNDEFINED_MS
+  if wait == 0 and crowded[id] and open_slots <= 0 then wait = CROWDED_MS end
+  if wait ~= 0 or not model then return wait, id, { connection } end
+  return budget.wait(model, e), model.id, { connection, model }
+end
+
+-- Which target admits the entry now. Answers its index and budgets; or nil and what blocks it, a list of {id, wait_ms};
 -- or nil, nil and the budget that can never admit it.
 local function choose_target(q, e)
   local targets = q.def.targets
   local first = math.min(e.target + 1, #targets)
   local blocked, never = {}, nil
   for i = first, q.def.spill and #targets or first do
-    local id = targets[i]
-    local b = budget.load(id)
-    local wait = b and budget.wait(b, e.tokens) or UNDEFINED_MS
-    if wait == 0 and crowded[id] and open_slots <= 0 then wait = CROWDED_MS end
-    if wait == 0 then return i - 1, b end
-    if wait < 0 then never = id else blocked[#blocked + 1] = { id, wait } end
+    local wait, by, budgets = target_wait(q, i, e)
+    if wait == 0 then return i - 1, budgets end
+    if wait < 0 then never = by else blocked[#blocked + 1] = { by, wait } end
   end
   if #blocked == 0 then return nil, nil, never end
   return nil, blocked
@@ -110,7 +119,7 @@ local function first_block(ids, e, holds)
   local never
   for _, id in ipairs(ids) do
     local b = budget.load(id)
-    local wait = b and budget.wait(b, e.tokens) or UNDEFINED_MS
+    local wait = b and budget.wait(b, e) or UNDEFINED_MS
     if wait > 0 then return id, wait end
     if wait < 0 then never = id end
     holds[#holds + 1] = b
@@ -118,7 +127,7 @@ local function first_block(ids, e, holds)
   return nil, nil, never
 end
 
-local function grant(q, listed, e, target, budgets, tokens, probe, flag)
+local function grant(q, listed, e, target, budgets, probes, flag)
   local f = listed.f
   -- Virtual times are the start tags of what is served; what is only looked at does not move them.
   shard.virtual = math.max(shard.virtual, q.tag)
@@ -133,13 +142,14 @@ local function grant(q, listed, e, target, budgets, tokens, probe, flag)
   end
   granted[#granted + 1] = {
     id = lease.id(q.name, f.batch, e.position), holder = holder, queue = q.name, batch = f.batch, entry = e.text,
-    budgets = budgets, tokens = tokens, bucket = math.floor(now / 250), probe = probe, flow = index, target = target,
-    flag = flag,
+    budgets = budgets, in_tokens = flag == '' and e.in_tokens or 0, out_tokens = flag == '' and e.out_tokens or 0,
+    bucket = math.floor(now / SUB_MS), probes = probes, flow = index, target = target, flag = flag,
   }
   if flag == '' then
     local positions = running[flow_name].positions
     positions[#positions + 1] = e.position
   end
+  if flow.suspect(e) then may_suspect = false end
   listed.granted = listed.granted + 1
   local cost = math.max(1, e.tokens)
   f.vt = f.vt + cost / f.weight
@@ -158,43 +168,49 @@ local function serve_entry(q, listed)
     listed.at, listed.taken = listed.at + 1, listed.taken + 1
     return 'served'
   end
+  if flow.suspect(e) and not may_suspect then
+    flow.put_aside(f.queue, f.batch, { e.text }, now + CROWDED_MS)
+    listed.at, listed.taken = listed.at + 1, listed.taken + 1
+    return 'served'
+  end
   local holds = {}
   local by, wait, never = first_block(f.budgets, e, holds)
   if by then
-    parking.flow(f, by, wait, e.tokens)
+    parking.flow(f, by, wait, e)
     return 'flow'
   end
   local queue_by, queue_wait, queue_never = first_block(q.def.budgets, e, holds)
   if queue_by then
-    q.blocked, q.need = { { queue_by, queue_wait } }, e.tokens
+    q.blocked, q.need = { { queue_by, queue_wait } }, e
     return 'queue'
   end
   local target, found, target_never = choose_target(q, e)
   if target == nil and found and e.target > 0 then
     -- Only this entry moved to a fallback: the others of its queue must not wait for that connection.
-    redis.call('ZADD', flow.deferred_key(f.queue, f.batch), now + math.max(CROWDED_MS, found[1][2]), e.text)
-    flow.look_at(f.queue, f.batch, now + math.max(CROWDED_MS, found[1][2]))
+    flow.put_aside(f.queue, f.batch, { e.text }, now + math.max(CROWDED_MS, found[1][2]))
     listed.at, listed.taken = listed.at + 1, listed.taken + 1
     return 'served'
   elseif target == nil and found then
-    q.blocked, q.need = found, e.tokens
+    q.blocked, q.need = found, e
     return 'queue'
   end
   listed.at, listed.taken = listed.at + 1, listed.taken + 1
   never = never or queue_never or target_never
   if never then
-    grant(q, listed, e, e.target, {}, 0, '', never)
+    grant(q, listed, e, e.target, {}, {}, never)
     return 'served'
   end
-  holds[#holds + 1] = found
-  local ids, probe = {}, ''
+  local connection = found[1]
+  for _, b in ipairs(found) do holds[#holds + 1] = b end
+  local ids, probes = {}, {}
   for i, b in ipairs(holds) do
     ids[i] = b.id
-    if budget.reserve(b, e.tokens) then probe = b.id end
+    local probed = budget.reserve(b, e)
+    if probed > 0 then probes[#probes + 1], probes[#probes + 2] = b.id, probed end
   end
-  if crowded[found.id] then open_slots = open_slots - 1 end
-  found.v = math.max(found.v, q.vt)
-  grant(q, listed, e, target, ids, e.tokens, probe, '')
+  if crowded[connection.id] then open_slots = open_slots - 1 end
+  connection.v = math.max(connection.v, q.vt)
+  grant(q, listed, e, target, ids, probes, '')
   return 'served'
 end
 

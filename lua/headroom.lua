@@ -5,7 +5,7 @@
 -- ARGV[1]  epoch    str     the caller's epoch
 -- ARGV[2…] budgets  str     ids
 --
--- RETURNS  {'headroom', {id, in_flight, max_in_flight, paused_ms, why, waiting, {code, requests, used, tokens, used, …}}, …}
+-- RETURNS  {'headroom', {id, in_flight, max_in_flight, paused_ms, why, waiting, {code, meter, requests, used, tokens, used, …}}, …}
 --            -1: no limit; unknown budgets are left out
 --          {'epoch', ruling}
 --@include now

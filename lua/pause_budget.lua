@@ -6,6 +6,7 @@
 -- ARGV[2]  budget    str     its id
 -- ARGV[3]  pause_ms  int     0: only probes from now on
 -- ARGV[4]  why       str     the reason, shown to people
+-- ARGV[5]  refused   0|1     the provider said 'too much': from now on smaller bursts
 --
 -- RETURNS  {'paused', paused_until_ms}
 --          {'unknown'}
@@ -17,7 +18,7 @@
 --@include flow
 --@include parking
 
-local epoch, id, pause_ms, why = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local epoch, id, pause_ms, why, refused_call = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
 
 local refused = shard.refuses(epoch)
 if refused then return refused end
@@ -25,7 +26,7 @@ shard.read_clock()
 
 local b = budget.load(id)
 if not b then return { 'unknown' } end
-local until_ms = budget.pause(b, pause_ms, why)
+local until_ms = budget.pause(b, pause_ms, why, refused_call)
 -- Its waiters may have been told to wait for a probe that counts no more.
 parking.hand_on(id)
 budget.save()

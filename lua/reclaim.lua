@@ -42,10 +42,7 @@ for i, packed in ipairs(#ids > 0 and redis.call('HMGET', key.leases, unpack(ids)
       dead[#dead + 1] = l
       for _, id in ipairs(l.budgets) do
         local b = budget.load(id)
-        if b then
-          budget.land(b, l.probe == id, false)
-          ending.freed[id] = true
-        end
+        if b and budget.land(b, lease.probed(l, id), false) then ending.freed[id] = true end
       end
     else
       lease.finish(ending, l, false)
@@ -63,7 +60,7 @@ local first_fence, reply = 0, {}
 if #dead > 0 then
   first_fence = redis.call('INCRBY', key.fence, #dead) - #dead + 1
   for i, l in ipairs(dead) do
-    l.fence, l.holder, l.budgets, l.tokens, l.probe = first_fence + i - 1, holder, {}, 0, ''
+    l.fence, l.holder, l.budgets, l.in_tokens, l.out_tokens, l.probes = first_fence + i - 1, holder, {}, 0, 0, {}
     redis.call('HSET', key.leases, l.id, lease.pack(l))
     redis.call('ZADD', key.deadlines, now + lease_ms, l.id)
     reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = l.queue, l.batch, l.entry

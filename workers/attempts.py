@@ -144,7 +144,7 @@ class Attempts:
             attempts=held.lease.entry.attempts,
             target=held.lease.target,
             targets=len(job.resource.targets),
-            max_retries=job.resource.max_retries,
+            max_retries=job.resource.max_retries if job.item.max_retries is None else job.item.max_retries,
             jitter=random.random(),
         )
         rest = self._pause_of(held.budget, end, decision, now_s)
@@ -206,7 +206,8 @@ class Attempts:
     async def _pause(self, held: Held, rest: Pause) -> bool:
         """Pause before anything is given back: what comes back must find the budget shut."""
         try:
-            await self._engine.pause_budget(held.shard, held.budget, rest.pause_ms, rest.reason)
+            refused = rest.why is PauseWhy.LIMIT
+            await self._engine.pause_budget(held.shard, held.budget, rest.pause_ms, rest.reason, refused=refused)
         except Unavailable:
             return False
         metrics.PAUSES.labels(rest.why.value).inc()

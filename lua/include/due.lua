@@ -4,7 +4,22 @@ local due = {}
 
 local MOST = 16 -- flows and budgets looked at in one call
 local DEFERRED = 128 -- entries of a flow that come back in one call
+local SUSPECTS = 4 -- of them suspects: nobody may hold two, so more would only be put aside again
+local SUSPECTS_AGAIN_MS = 50
 local STANDBY_NET_MS = 300000
+
+-- Those of the due entries that come back now; suspects above a few are put aside for the next look.
+local function chosen(queue_name, batch, entries)
+  local back, aside, suspects = {}, {}, 0
+  for _, entry in ipairs(entries) do
+    local suspect = flow.suspect(flow.parse(entry))
+    suspects = suspects + (suspect and 1 or 0)
+    local place = suspect and suspects > SUSPECTS and aside or back
+    place[#place + 1] = entry
+  end
+  if #aside > 0 then flow.put_aside(queue_name, batch, aside, shard.now + SUSPECTS_AGAIN_MS) end
+  return back
+end
 
 -- Deferred entries that are due go to the front of their flow; a dry flow comes back to its queue to be refilled.
 function due.flows()
@@ -15,7 +30,8 @@ function due.flows()
     local f = flow.load(queue_name, batch)
     if f and not f.dead then
       local deferred = flow.deferred_key(queue_name, batch)
-      local entries = redis.call('ZRANGEBYSCORE', deferred, '-inf', shard.now, 'LIMIT', 0, DEFERRED)
+      local found = redis.call('ZRANGEBYSCORE', deferred, '-inf', shard.now, 'LIMIT', 0, DEFERRED)
+      local entries = chosen(queue_name, batch, found)
       if #entries > 0 then
         local reversed = {}
         for i = #entries, 1, -1 do reversed[#reversed + 1] = entries[i] end

@@ -5,11 +5,12 @@
 --   vt, weight, budgets         start tag, weight, cmsgpack {budget …} that bind every entry of the flow
 --   version, paused, dead       control state
 --   leased, refill_until        live leases; a refill is under way until then
---   parked, need                id of the budget that it waits on, and the tokens of the entry that waits
+--   parked, need                id of the budget that it waits on, and the cost of the entry that waits: 'in out' tokens
 -- An entry is the text position:run:in_tokens:out_tokens:attempts:crashes:target.
 
 local flow = {}
 
+local SUSPECT_AFTER = 2 -- holders that died with an entry: from then on no process holds two such entries at once
 local TOMBSTONE_S = 600 -- a dead flow is remembered so that a late push does not bring it back
 
 local FIELDS = { 'gen', 'cursor', 'end_', 'sealed', 'vt', 'weight', 'budgets', 'version', 'paused', 'dead', 'leased',
@@ -44,7 +45,7 @@ function flow.parse(entry)
     string.match(entry, '^(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+)$')
   return {
     text = entry, position = position, run = run, tokens = in_tokens + out_tokens,
-    in_tokens = in_tokens, out_tokens = out_tokens,
+    in_tokens = tonumber(in_tokens), out_tokens = tonumber(out_tokens),
     attempts = tonumber(attempts), crashes = tonumber(crashes), target = tonumber(target),
   }
 end
@@ -57,6 +58,17 @@ end
 function flow.look_at(queue_name, batch, at_ms)
   redis.call('ZADD', key.flows_due, 'LT', at_ms, queue_name .. '|' .. batch)
   shard.expect(at_ms)
+end
+
+-- Whether an entry may be what killed its holders.
+function flow.suspect(e) return e.crashes >= SUSPECT_AFTER end
+
+-- Let entries wait until a time.
+function flow.put_aside(queue_name, batch, entries, at_ms)
+  local scored = {}
+  for _, entry in ipairs(entries) do scored[#scored + 1], scored[#scored + 2] = at_ms, entry end
+  redis.call('ZADD', flow.deferred_key(queue_name, batch), unpack(scored))
+  flow.look_at(queue_name, batch, at_ms)
 end
 
 -- Let a flow be claimed from, unless it is paused, dead or parked.
@@ -90,8 +102,7 @@ end
 function flow.give_back(f, entry, position, delay_ms)
   if f == nil or f.dead or tonumber(position) > f.cursor then return end
   if delay_ms > 0 then
-    redis.call('ZADD', flow.deferred_key(f.queue, f.batch), shard.now + delay_ms, entry)
-    flow.look_at(f.queue, f.batch, shard.now + delay_ms)
+    flow.put_aside(f.queue, f.batch, { entry }, shard.now + delay_ms)
   else
     redis.call('LPUSH', key.flow(f.queue, f.batch), entry)
     flow.offer(f)

@@ -1,8 +1,8 @@
 -- lease: the fenced, time-limited right to run one attempt of an entry.
 --
--- leases is a hash: lease id → cmsgpack {fence, holder, queue, batch, entry, {budget …}, tokens, bucket, probe budget or ''}.
--- The id is <resource>:<batch>:<position>, so an entry is never leased twice. bucket is the sub-bucket of its booking;
--- probe names the recovering budget that this call probes.
+-- leases is a hash: lease id → cmsgpack {fence, holder, queue, batch, entry, {budget …}, in_tokens, out_tokens, bucket,
+-- {budget, pause, …}}. The id is <resource>:<batch>:<position>, so an entry is never leased twice. bucket is the
+-- sub-bucket of its booking; the last names the recovering budgets that this call probes, each with its pause.
 
 local lease = {}
 
@@ -12,16 +12,18 @@ function lease.id(queue_name, batch, position)
   return resource_of(queue_name) .. ':' .. batch .. ':' .. position
 end
 
-local FENCE, HOLDER, QUEUE, BATCH, ENTRY, BUDGETS, TOKENS, BUCKET, PROBE = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local FENCE, HOLDER, QUEUE, BATCH, ENTRY, BUDGETS, IN_TOKENS, OUT_TOKENS, BUCKET, PROBES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 function lease.pack(l)
-  return cmsgpack.pack({ l.fence, l.holder, l.queue, l.batch, l.entry, l.budgets, l.tokens, l.bucket, l.probe })
+  return cmsgpack.pack({ l.fence, l.holder, l.queue, l.batch, l.entry, l.budgets, l.in_tokens, l.out_tokens, l.bucket,
+                         l.probes })
 end
 
 function lease.unpack(packed)
   local raw = cmsgpack.unpack(packed)
   return { fence = raw[FENCE], holder = raw[HOLDER], queue = raw[QUEUE], batch = raw[BATCH], entry = raw[ENTRY],
-           budgets = raw[BUDGETS], tokens = raw[TOKENS], bucket = raw[BUCKET], probe = raw[PROBE] }
+           budgets = raw[BUDGETS], tokens = raw[IN_TOKENS] + raw[OUT_TOKENS], in_tokens = raw[IN_TOKENS],
+           out_tokens = raw[OUT_TOKENS], bucket = raw[BUCKET], probes = raw[PROBES] }
 end
 
 -- Those leases (by id and fence) that the caller still holds, in order; false in the place of a lost one. A lease that
@@ -48,7 +50,7 @@ function lease.sent(l, sent_ago_ms)
   if sent_bucket <= l.bucket then return false end
   for _, id in ipairs(l.budgets) do
     local b = budget.load(id)
-    if b then budget.move(b, l.bucket, sent_bucket, l.tokens) end
+    if b then budget.move(b, l.bucket, sent_bucket, l) end
   end
   l.bucket = sent_bucket
   return true
@@ -58,17 +60,26 @@ end
 function lease.refund(l)
   for _, id in ipairs(l.budgets) do
     local b = budget.load(id)
-    if b then budget.refund(b, l.bucket, l.tokens) end
+    if b then budget.refund(b, l.bucket, l) end
   end
 end
 
--- The provider charged `tokens`: the difference to the reservation is given back or booked.
-function lease.charge(l, tokens)
-  if tokens == l.tokens then return end
+-- The provider charged so many tokens: the difference to the reservation is given back or booked.
+function lease.charge(l, in_tokens, out_tokens)
+  if in_tokens == l.in_tokens and out_tokens == l.out_tokens then return end
+  local charged = { tokens = in_tokens + out_tokens, in_tokens = in_tokens, out_tokens = out_tokens }
   for _, id in ipairs(l.budgets) do
     local b = budget.load(id)
-    if b then budget.charge(b, l.bucket, l.tokens, tokens) end
+    if b then budget.charge(b, l.bucket, l, charged) end
   end
+end
+
+-- The pause of a budget that this call probes; 0: none.
+function lease.probed(l, id)
+  for i = 1, #l.probes, 2 do
+    if l.probes[i] == id then return l.probes[i + 1] end
+  end
+  return 0
 end
 
 -- Collects leases that end in this call, so that each key is written once.
@@ -86,12 +97,9 @@ function lease.finish(ending, l, answered)
   ending.flows[flow_name] = count
   for _, id in ipairs(l.budgets) do
     local b = budget.load(id)
-    if b then
-      budget.land(b, l.probe == id, answered)
-      -- The end of a call frees nothing of a budget without places and without a refund: looking at its waiters then
-      -- would only defeat the 25 ms in which wake-ups are gathered (half of all claims came back empty).
-      if b.freed or b.def.max_in_flight >= 0 or l.probe == id then ending.freed[id] = true end
-    end
+    -- The end of a call frees nothing of a budget without places and without a refund: looking at its waiters then
+    -- would only defeat the 25 ms in which wake-ups are gathered (half of all claims came back empty).
+    if b and budget.land(b, lease.probed(l, id), answered) then ending.freed[id] = true end
   end
 end
 

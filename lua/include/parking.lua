@@ -24,20 +24,22 @@ local function due_by(id, wait_ms)
   return at_ms
 end
 
--- Park a flow on a budget for an entry of `tokens`, and take it out of its queue. The budget may not be defined yet:
+local function cost_text(cost) return string.format('%d %d', cost.in_tokens, cost.out_tokens) end
+
+-- Park a flow on a budget for an entry of that cost, and take it out of its queue. The budget may not be defined yet:
 -- it admits nothing until it is.
-function parking.flow(f, id, wait_ms, tokens)
+function parking.flow(f, id, wait_ms, cost)
   redis.call('ZREM', key.queue(f.queue), f.batch)
-  redis.call('HSET', flow.state_key(f.queue, f.batch), 'parked', id, 'need', tokens, 'vt', f.vt)
+  redis.call('HSET', flow.state_key(f.queue, f.batch), 'parked', id, 'need', cost_text(cost), 'vt', f.vt)
   f.parked = id
   redis.call('ZADD', key.waiting(id), f.vt, 'f|' .. f.queue .. '|' .. f.batch)
   due_by(id, wait_ms)
 end
 
 -- Park a queue on every budget in `blocked`, a list of {id, wait_ms} (several targets: the first to free promotes it).
-function parking.queue(name, vt, blocked, tokens)
+function parking.queue(name, vt, blocked, cost)
   redis.call('ZREM', key.active, name)
-  redis.call('HSET', key.queue_state(name), 'parked', '1', 'need', tokens, 'vt', vt)
+  redis.call('HSET', key.queue_state(name), 'parked', '1', 'need', cost_text(cost), 'vt', vt)
   local earliest
   for _, by in ipairs(blocked) do
     redis.call('ZADD', key.waiting(by[1]), vt, 'q|' .. name)
@@ -54,7 +56,7 @@ function parking.free_queue(name)
   redis.call('HDEL', key.queue_state(name), 'parked', 'need')
   if packed then
     local def = queue.decode(packed)
-    for _, ids in ipairs({ def.targets, def.budgets }) do
+    for _, ids in ipairs({ def.targets, def.budgets, def.models }) do
       for _, id in ipairs(ids) do redis.call('ZREM', key.waiting(id), 'q|' .. name) end
     end
   end
@@ -79,7 +81,8 @@ end
 local function need_of(member)
   local name, batch = string.match(member, '^f|([^|]*)|(.*)$')
   local state = name and flow.state_key(name, batch) or key.queue_state(string.sub(member, 3))
-  return math.max(1, tonumber(redis.call('HGET', state, 'need') or 1))
+  local in_tokens, out_tokens = string.match(redis.call('HGET', state, 'need') or '1 0', '^(%d+) (%d+)$')
+  return { tokens = in_tokens + out_tokens, in_tokens = tonumber(in_tokens), out_tokens = tonumber(out_tokens) }
 end
 
 -- Promote what a budget admits now, in order of virtual time, and set when to look again. Answers how many.

@@ -1,18 +1,20 @@
 -- queue: the sorted set of flows of one resource, and its place among the shard's queues.
 --
 -- queue-state is a hash:
---   def     cmsgpack {version, weight, spill (0/1), kind, {connection budget …}, {budget …}}
+--   def     cmsgpack {version, weight, spill (0/1), kind, {connection budget …}, {budget …}, {model budget or '' …}}
+--             targets, those that bind every entry, and per target what was learned of its model (bound if it is defined)
 --   vt      start tag among the queues of its connection (start-time fair queueing over tokens ÷ weight)
 --   at      start tag among the queues of the shard: its score while it is active
 --   v       virtual time of its flows: the start tag last served
 --   parked  '1' while it waits on budgets (it is then in standby-resources and in their waiting sets)
---   need    the tokens of the entry that it waits with
+--   need    the cost of the entry that it waits with: 'in out' tokens
 
 local queue = {}
 
 function queue.decode(packed)
   local raw = cmsgpack.unpack(packed)
-  return { version = raw[1], weight = raw[2], spill = raw[3] == 1, kind = raw[4], targets = raw[5], budgets = raw[6] }
+  return { version = raw[1], weight = raw[2], spill = raw[3] == 1, kind = raw[4], targets = raw[5], budgets = raw[6],
+           models = raw[7] or {} }
 end
 
 -- Make a queue claimable if it has flows, is not parked and belongs to our workers. In the shard it starts no earlier

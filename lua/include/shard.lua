@@ -12,6 +12,7 @@ local key = {
   budgets_due = PREFIX .. 'budgets-due',
   flows_due = PREFIX .. 'flows-due',
   clock = PREFIX .. 'clock',
+  direct = PREFIX .. 'direct-calls',
   fence = PREFIX .. 'fence',
   wake = PREFIX .. 'wake',
   timer = PREFIX .. 'timer',
@@ -35,6 +36,7 @@ function key.processing(queue) return PREFIX .. queue .. ':processing-queue' end
 function key.flow(queue, batch) return PREFIX .. 'flow:' .. resource_of(queue) .. ':' .. batch end
 function key.budget(id) return PREFIX .. 'budget:' .. id end
 function key.waiting(id) return PREFIX .. 'budget:' .. id .. ':waiting' end
+function key.grants(holder) return PREFIX .. 'grants:' .. holder end
 function key.feed(queue, batch)
   return PREFIX .. string.match(queue, '^(.*):') .. ':' .. batch .. ':batch-queue-stream'
 end

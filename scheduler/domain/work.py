@@ -42,6 +42,8 @@ class BudgetKind(StrEnum):
     """Whose capacity a budget accounts for."""
 
     CONNECTION = "connection"
+    MODEL = "model"
+    """What was learned of one model on one connection."""
     RESOURCE = "resource"
     API_KEY = "key"
     BATCH = "batch"
@@ -52,13 +54,22 @@ def budget_id(kind: BudgetKind, owner: object) -> str:
     return f"{kind.value}-{owner}"
 
 
+class Meter(StrEnum):
+    """Which tokens of a call a limit counts."""
+
+    TOTAL = "total"
+    INPUT = "input"
+    OUTPUT = "output"
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """One enforced period of a budget.
 
     period: "SECOND" … "LIFETIME" (domain.capacity.Period). requests / tokens: None is unlimited.
     pace: share of the limit at which it is paced (0 < pace ≤ 1), None for window only. burst_ms: how much may go at
-    once, in ms of the paced rate.
+    once, in ms of the paced rate. meter: which tokens `tokens` counts; a budget has at most one limit per period and
+    meter.
     """
 
     period: str
@@ -66,6 +77,7 @@ class Limit:
     tokens: int | None
     pace: float | None = None
     burst_ms: int = 1000
+    meter: Meter = Meter.TOTAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +94,8 @@ class BudgetDefinition:
 class QueueDefinition:
     """What `set_queue` applies: `targets` are connection budget ids in order; `budgets` bind every entry of the queue.
 
-    spill: later targets also add their headroom. weight: from the resource's priority.
+    spill: later targets also add their headroom. weight: from the resource's priority. models: per target the budget
+    of its (connection, model), which binds its calls from when it is defined.
     """
 
     queue: QueueRef
@@ -92,6 +105,7 @@ class QueueDefinition:
     weight: float
     spill: bool = False
     kind: str = "llm"
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +248,7 @@ class LimitHeadroom:
     requests_used: int
     tokens_limit: int | None
     tokens_used: int
+    meter: Meter = Meter.TOTAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from scheduler.domain.work import (
     Lease,
     LeaseRef,
     LimitHeadroom,
+    Meter,
     QueueDefinition,
     QueueRef,
     RefillOrder,
@@ -39,6 +40,9 @@ PERIODS = {
 }
 """Period → (its code in Lua, the length of its sliding window in ms; 0: an aligned quota)."""
 PERIOD_OF = {code: period for period, (code, _) in PERIODS.items()}
+METERS = {Meter.TOTAL: ("", "tokens"), Meter.INPUT: ("<", "in_tokens"), Meter.OUTPUT: (">", "out_tokens")}
+"""Meter → (what it adds to the code of its period, its field of a cost)."""
+METER_OF = {field: meter for meter, (_, field) in METERS.items()}
 
 
 class UnexpectedReply(InvariantBroken):
@@ -52,11 +56,13 @@ def budget_argument(definition: BudgetDefinition) -> str:
     """A budget as set_limits takes it."""
     limits = [
         [
-            *PERIODS[limit.period],
+            PERIODS[limit.period][0] + METERS[limit.meter][0],
+            PERIODS[limit.period][1],
             -1 if limit.requests is None else limit.requests,
             -1 if limit.tokens is None else limit.tokens,
             -1 if limit.pace is None else limit.pace,
             limit.burst_ms,
+            METERS[limit.meter][1],
         ]
         for limit in definition.limits
     ]
@@ -75,6 +81,7 @@ def queue_argument(definition: QueueDefinition) -> str:
             definition.kind,
             definition.targets,
             definition.budgets,
+            definition.models,
         ]
     )
 
@@ -151,7 +158,7 @@ def settle_arguments(settlements: Sequence[Settlement], doorbells: Sequence[Door
     """ARGV[2…] of settle."""
     args: list[Any] = [len(settlements)]
     for s in settlements:
-        args += (*lease_argument(s.ref), s.charged_in_tokens + s.charged_out_tokens, age(s.sent_ago_ms))
+        args += (*lease_argument(s.ref), s.charged_in_tokens, s.charged_out_tokens, age(s.sent_ago_ms))
     return args + doorbell_arguments(doorbells)
 
 
@@ -241,13 +248,14 @@ def read_headroom(reply: Any) -> dict[str, BudgetHeadroom]:
     for budget, in_flight, max_in_flight, paused_ms, why, waiting, rows in reply[1:]:
         limits = tuple(
             LimitHeadroom(
-                PERIOD_OF[rows[i].decode()],
-                None if rows[i + 1] < 0 else rows[i + 1],
-                max(0, rows[i + 2]),
-                None if rows[i + 3] < 0 else rows[i + 3],
-                max(0, rows[i + 4]),
+                PERIOD_OF[rows[i].decode().rstrip("<>")],
+                None if rows[i + 2] < 0 else rows[i + 2],
+                max(0, rows[i + 3]),
+                None if rows[i + 4] < 0 else rows[i + 4],
+                max(0, rows[i + 5]),
+                METER_OF[rows[i + 1].decode()],
             )
-            for i in range(0, len(rows), 5)
+            for i in range(0, len(rows), 6)
         )
         name = budget.decode()
         found[name] = BudgetHeadroom(

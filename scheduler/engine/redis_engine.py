@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 
 from redis.asyncio import Redis
 
+from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
     BudgetDefinition,
     BudgetHeadroom,
@@ -24,7 +25,7 @@ from scheduler.domain.work import (
     Settlement,
     ShardDepths,
 )
-from scheduler.engine import codec, keys, reads, scripts
+from scheduler.engine import codec, keys, reads, scripts, standings
 from scheduler.engine.address import read_url
 from scheduler.engine.bell import Bell
 from scheduler.engine.cluster_bell import ClusterBell
@@ -178,13 +179,16 @@ class RedisEngine:
         holder: str,
         lease_ms: int,
         crowded: frozenset[str],
+        may_suspect: bool = True,
         kind: str = "llm",
     ) -> Claimed:
         """Choose, check, reserve and lease entries."""
         if kind != "llm":
             raise ValueError(f"claims of kind {kind!r} name their queue")
         held = self._agreed(shard)
-        reply = await self._run_in(held, "claim", shard, slots, open_slots, holder, lease_ms, self._window, *crowded)
+        reply = await self._run_in(
+            held, "claim", shard, slots, open_slots, holder, lease_ms, self._window, int(may_suspect), *crowded
+        )
         return codec.read_claim(reply, held.epoch, lease_ms)
 
     async def renew(
@@ -212,9 +216,9 @@ class RedisEngine:
         reply = await self._run_in(held, "reclaim", shard, holder, lease_ms, MOST_RECLAIMED)
         return codec.read_reclaim(reply, held.epoch)
 
-    async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str) -> None:
+    async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str, *, refused: bool = False) -> None:
         """Let nothing through a budget for a while, then one probe at a time."""
-        await self._run("pause_budget", shard, budget, pause_ms, reason)
+        await self._run("pause_budget", shard, budget, pause_ms, reason, int(refused))
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
         """Change weight, budgets and pause of a live flow."""
@@ -240,6 +244,11 @@ class RedisEngine:
     async def headroom(self, shard: int, budgets: Sequence[str]) -> Mapping[str, BudgetHeadroom]:
         """What budgets hold now."""
         return codec.read_headroom(await self._run("headroom", shard, *budgets))
+
+    async def explain(self, shard: int, flow: FlowRef, position: int = 0, share: float = 1.0) -> Standing | None:
+        """How things stand for a flow and one of its entries."""
+        reply = await self._run("explain", shard, *codec.flow_address(flow), position)
+        return standings.read_explained(reply, position, share)
 
     async def leased(self, shard: int, flow: FlowRef, positions: Sequence[int]) -> frozenset[int]:
         """Those positions of a flow that are leased now."""

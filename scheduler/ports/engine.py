@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from scheduler.domain.errors import Unavailable
+from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
     BudgetDefinition,
     BudgetHeadroom,
@@ -94,10 +95,12 @@ class Engine(Protocol):
         holder: str,
         lease_ms: int,
         crowded: frozenset[str],
+        may_suspect: bool = True,
         kind: str = "llm",
     ) -> Claimed:
         """Choose, check, reserve and lease up to `slots` (≤ 128) entries. `open_slots` of them may go to any
-        connection, the rest not to connections in `crowded` (budget ids)."""
+        connection, the rest not to connections in `crowded` (budget ids). may_suspect: one of them may be an entry that
+        two holders died with."""
         ...
 
     async def renew(
@@ -121,8 +124,9 @@ class Engine(Protocol):
         records a dead letter for each."""
         ...
 
-    async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str) -> None:
-        """Let nothing through a budget for pause_ms, then one probe at a time until one is settled."""
+    async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str, *, refused: bool = False) -> None:
+        """Let nothing through a budget for pause_ms, then one probe at a time until one is settled, then a ramp.
+        refused: the provider said "too much", so the budget's bursts become smaller from now on."""
         ...
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
@@ -147,6 +151,11 @@ class Engine(Protocol):
 
     async def headroom(self, shard: int, budgets: Sequence[str]) -> Mapping[str, BudgetHeadroom]:
         """What budgets hold now; unknown ones are left out."""
+        ...
+
+    async def explain(self, shard: int, flow: FlowRef, position: int = 0, share: float = 1.0) -> Standing | None:
+        """How things stand for a flow and its entry at `position` (0: its first); None: it is not open. share: part of
+        the positions not pushed yet that are this flow's own (a batch may have several)."""
         ...
 
     async def leased(self, shard: int, flow: FlowRef, positions: Sequence[int]) -> frozenset[int]:

@@ -55,7 +55,7 @@ def _reserve(model: Model, name: str, tokens: int, now_ms: int, what: str) -> Bo
     if budget.recovering:
         assert budget.probe_until_ms <= now_ms, f"{what} was granted, but {name} has a probe out already"
         budget.probe_until_ms = now_ms + PROBE_MS
-    booking = budget.book(now_ms, tokens, probe=budget.recovering)
+    booking = budget.book(now_ms, tokens, probed=budget.pauses if budget.recovering else 0)
     _check_limits(budget, name, now_ms, what)
     return booking
 

@@ -7,7 +7,7 @@ from tests.stateful.model import Flow, Model
 from tests.stateful.shard import BudgetSeen, FlowSeen, QueueSeen, Seen
 from tests.stateful.world import FLOWS, QUEUE_NAMES, QUEUES, SUB_MS, WINDOW
 
-_HEAD, _WIDTH = 4, 9
+HEAD, WIDTH = 9, 9
 _CUR, _CUR_R, _CUR_T, _OLDEST, _SUM_R, _SUM_T = range(6)
 
 
@@ -95,7 +95,7 @@ def _check_leases(model: Model, seen: Seen) -> None:
         held = expected[name]
         assert int(record[0]) == held.ref.fence.number, f"fence of {name}"
         assert set(record[5]) == set(held.bookings), f"budgets of {name}: {record[5]}"
-        assert not held.bookings or int(record[7]) == next(iter(held.bookings.values())).bucket, f"bucket of {name}"
+        assert not held.bookings or int(record[8]) == next(iter(held.bookings.values())).bucket, f"bucket of {name}"
     for i, queue in enumerate(seen.queues):
         members = {lease_id(h.flow, h.ref.position) for h in expected.values() if queue_of(h.flow) == i}
         assert queue.processing == members, f"processing-queue {i}: {queue.processing ^ members}"
@@ -142,7 +142,7 @@ def _check_account(model: Model, name: str, budget: BudgetSeen, now_ms: float) -
     known = model.budgets[name]
     named: set[str] = set()
     for i, (code, period_ms, *_) in enumerate(budget.limits):
-        state = budget.account[_HEAD + i * _WIDTH : _HEAD + (i + 1) * _WIDTH]
+        state = budget.account[HEAD + i * WIDTH : HEAD + (i + 1) * WIDTH]
         ledger = known.ledgers[code]
         if period_ms:
             named |= _check_buckets(name, code, period_ms, state, budget.buckets)

@@ -40,6 +40,7 @@ class Comparison:
         reply, seen = self.shard.run(script, self.clock_ms, *args, pop_token=woken)
         now_ms = self.now_ms
         assert seen.now_ms <= now_ms, f"the engine's clock is at {seen.now_ms}, should be {now_ms}"
+        self.model.now_ms = now_ms
         then(reply)
         self.seen = seen
         check_all(self.model, seen, before)

@@ -16,6 +16,7 @@ from tests.stateful.world import FLOW_INDEX, SUB_MS
 
 _STRANGE = ("late", "fence")
 _DEAD_AFTER, _SUSPECT_MS = 5, 1000
+SUSPECT_AFTER = 2
 
 
 class Endings(Comparison):
@@ -171,7 +172,7 @@ class Endings(Comparison):
                     )
                     continue
                 self.model.end(lease, answered=False)
-                self.model.give_back(lease, entry, now_ms + crashes * _SUSPECT_MS if crashes >= 2 else 0)
+                self.model.give_back(lease, entry, now_ms + crashes * _SUSPECT_MS if crashes >= SUSPECT_AFTER else 0)
             assert not again, f"{list(again)} are called dead"
             self._forget({lease.flow for lease in expired})
 

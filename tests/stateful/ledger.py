@@ -13,12 +13,13 @@ HOUR_MS = 3_600_000
 
 @dataclass(slots=True, eq=False)
 class Booking:
-    """One call's share of a budget: the sub-bucket that it is counted in, and what it costs."""
+    """One call's share of a budget: the sub-bucket that it is counted in, and what it costs. probed: the pause that it
+    probes, or 0."""
 
     bucket: int
     requests: int
     tokens: int
-    probe: bool = False
+    probed: int = 0
     ledgers: tuple[Ledger, ...] = ()
 
 
@@ -71,6 +72,8 @@ class Budget:
     paused_until_ms: int = 0
     recovering: bool = False
     probe_until_ms: int = 0
+    pauses: int = 0
+    ramp_since_ms: int = 0
 
     def define(self, definition: BudgetDefinition, now_ms: int) -> None:
         """Limits of the same period keep their books; new ones start empty."""
@@ -84,9 +87,9 @@ class Budget:
             ledger.history.append((now_ms, limit))
             self.ledgers[code] = ledger
 
-    def book(self, now_ms: int, tokens: int, *, requests: int = 1, probe: bool = False) -> Booking:
+    def book(self, now_ms: int, tokens: int, *, requests: int = 1, probed: int = 0) -> Booking:
         """Count a call in the present."""
-        booking = Booking(now_ms // SUB_MS, requests, tokens, probe, tuple(self.ledgers.values()))
+        booking = Booking(now_ms // SUB_MS, requests, tokens, probed, tuple(self.ledgers.values()))
         for ledger in booking.ledgers:
             ledger.bookings.add(booking)
         return booking

@@ -9,7 +9,7 @@ from scheduler.domain.work import BudgetDefinition, Claimed, FlowDefinition, Que
 from scheduler.engine import codec
 from tests.stateful import operations as op
 from tests.stateful.admission import grant
-from tests.stateful.endings import Endings
+from tests.stateful.endings import SUSPECT_AFTER, Endings
 from tests.stateful.ledger import Budget
 from tests.stateful.model import Flow
 from tests.stateful.shard import EPOCH, PREFIX, Shard
@@ -34,8 +34,8 @@ class Machine(Endings):
         match operation:
             case op.Tick(ms):
                 self.clock_ms += ms
-            case op.Claim(holder, slots, open_slots, crowded, lease_ms):
-                self.claim(holder, slots, open_slots, crowded, lease_ms)
+            case op.Claim(holder, slots, open_slots, crowded, lease_ms, may_suspect):
+                self.claim(holder, slots, open_slots, crowded, lease_ms, may_suspect=may_suspect)
             case op.SetLimits() | op.SetQueue() | op.PauseBudget():
                 self._define(operation)
             case op.Push() | op.Refill() | op.Repair():
@@ -71,11 +71,12 @@ class Machine(Endings):
                 if version > before.version:
                     self.model.queues[number] = queue
                 self.run("set_queues", codec.queue_argument(queue))
-            case op.PauseBudget(budget, pause_ms):
+            case op.PauseBudget(budget, pause_ms, refused):
                 account = self.model.budgets[budget]
                 account.paused_until_ms = max(account.paused_until_ms, now_ms + pause_ms)
                 account.recovering, account.probe_until_ms = True, 0
-                self.run("pause_budget", budget, pause_ms, "429")
+                account.pauses += 1
+                self.run("pause_budget", budget, pause_ms, "429", int(refused))
 
     # How entries come.
 
@@ -155,7 +156,16 @@ class Machine(Endings):
 
     # Who may run.
 
-    def claim(self, holder: str, slots: int, open_slots: int, crowded: Sequence[str], lease_ms: int) -> Claimed:
+    def claim(
+        self,
+        holder: str,
+        slots: int,
+        open_slots: int,
+        crowded: Sequence[str],
+        lease_ms: int,
+        *,
+        may_suspect: bool = True,
+    ) -> Claimed:
         """Claim, and check each grant."""
         now_ms, answers = self.now_ms, []
 
@@ -169,12 +179,15 @@ class Machine(Endings):
                 _, connection = grant(self.model, lease, holder, now_ms, lease_ms)
                 crowded_grants += connection in crowded
             self._check_order(answer)
+            suspects = sum(lease.entry.crashes >= SUSPECT_AFTER for lease in answer.leases)
+            assert suspects <= may_suspect, f"{suspects} suspects were granted, {int(may_suspect)} may"
             assert crowded_grants <= open_slots, f"{crowded_grants} leases of crowded connections, {open_slots} may"
             if answer.refill:
                 self._ordered(answer.refill)
             self.claims_again = answer.next_due_ms == 0
 
-        self.run("claim", slots, open_slots, holder, lease_ms, WINDOW, *crowded, then=claimed, woken=True)
+        args = (slots, open_slots, holder, lease_ms, WINDOW, int(may_suspect), *crowded)
+        self.run("claim", *args, then=claimed, woken=True)
         return answers[0]
 
     def _check_order(self, answer: Claimed) -> None:

@@ -104,11 +104,11 @@ class Model:
     def land(self, held: Held, *, answered: bool) -> None:
         """Its call is no longer in flight."""
         for name, booking in held.bookings.items():
-            if booking.probe:
-                budget = self.budgets[name]
+            budget = self.budgets[name]
+            if booking.probed and booking.probed == budget.pauses:
                 budget.probe_until_ms = 0
-                if answered:
-                    budget.recovering = False
+                if answered and budget.recovering:
+                    budget.recovering, budget.ramp_since_ms = False, self.now_ms
 
     def give_back(self, held: Held, entry: Entry, due_ms: int) -> None:
         """An entry waits again; a dead flow drops it, and so does one whose refill will bring it."""

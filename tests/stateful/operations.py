@@ -66,6 +66,7 @@ class Claim:
     open_slots: int
     crowded: tuple[str, ...]
     lease_ms: int
+    may_suspect: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class SetFlow:
 class PauseBudget:
     budget: str
     pause_ms: int
+    refused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ def _set_flow(d: _Digits) -> SetFlow:
 def _claim(d: _Digits) -> Claim:
     holder, slots = d.one_of(HOLDERS), d.one_of((8, 1, 3, 16, 64))
     crowded = tuple(budget for i, budget in enumerate(CONNECTIONS) if (d.value >> i) & 1) if d.rarely(4) else ()
-    return Claim(holder, slots, min(slots, d.one_of((64, 0, 2))), crowded, d.one_of(_LEASE_MS))
+    return Claim(holder, slots, min(slots, d.one_of((64, 0, 2))), crowded, d.one_of(_LEASE_MS), not d.rarely(3))
 
 
 def _settle(d: _Digits) -> Settle:
@@ -277,7 +279,7 @@ _KINDS: tuple[tuple[int, Callable[[_Digits], Operation]], ...] = (
     (1, lambda d: Cancel(d.below(len(FLOWS)))),
     (1, lambda d: Bury(d.below(len(FLOWS)))),
     (1, _repair),
-    (1, lambda d: PauseBudget(d.one_of(CONNECTIONS), d.one_of((0, 1000, 5000, 20_000)))),
+    (1, lambda d: PauseBudget(d.one_of(CONNECTIONS), d.one_of((0, 1000, 5000, 20_000)), d.rarely(2))),
 )
 _TABLE = [make for weight, make in _KINDS for _ in range(weight)]
 

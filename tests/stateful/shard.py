@@ -82,9 +82,9 @@ class FlowSeen:
 
 @dataclass(frozen=True, slots=True)
 class BudgetSeen:
-    """limits: (code, period_ms, requests, tokens, pace, burst_ms); account: the numbers of `st`."""
+    """limits: (code, period_ms, requests, tokens, pace, burst_ms, meter); account: the numbers of `st`."""
 
-    limits: list[tuple[str, int, float, float, float, float]]
+    limits: list[tuple[str, int, float, float, float, float, str]]
     account: list[float]
     buckets: dict[str, bytes]
     waiting: dict[str, float]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from scheduler.domain.work import Entry
-from tests.stateful.checks import member, queue_of
+from tests.stateful.checks import HEAD, WIDTH, member, queue_of
 from tests.stateful.ledger import Budget
 from tests.stateful.model import Flow, Model
 from tests.stateful.shard import BudgetSeen, Seen
 from tests.stateful.world import FLOWS, QUEUE_NAMES
+
+RAMP_MS = 2000
+LEAST_BURST = 1 / 16
+"""Of its burst, what a budget dares after many refusals: what is paced at all then, is paced for sure."""
 
 
 def admissible(model: Model, seen: Seen, now_ms: int) -> dict[int, int]:
@@ -55,7 +59,7 @@ def _is_admitted(model: Model, seen: Seen, flow: Flow, entry: Entry, now_ms: int
 
 
 def _waits_with(state: dict[str, bytes], cost: int) -> bool:
-    return int(state.get("need", b"0")) == cost
+    return sum(map(int, state.get("need", b"0 0").split())) == cost
 
 
 def _first(budget: BudgetSeen) -> str:
@@ -74,10 +78,12 @@ def _admits(model: Model, seen: Seen, name: str, tokens: int, now_ms: int) -> bo
         return False
     if budget.paused_until_ms > now_ms or (budget.recovering and budget.probe_until_ms > now_ms):
         return False
+    if now_ms - budget.ramp_since_ms < RAMP_MS:
+        return False
     most = budget.definition.max_in_flight
     if most is not None and model.in_flight(name) >= most:
         return False
-    return _fits(budget, tokens, now_ms) and _is_paced(account, tokens, now_ms)
+    return _fits(budget, tokens, now_ms) and _is_paced(account, now_ms)
 
 
 def _fits(budget: Budget, tokens: int, now_ms: int) -> bool:
@@ -93,14 +99,12 @@ def _fits(budget: Budget, tokens: int, now_ms: int) -> bool:
     return True
 
 
-def _is_paced(account: BudgetSeen, tokens: int, now_ms: int) -> bool:
-    for i, (_, period_ms, most_requests, most_tokens, pace, burst_ms) in enumerate(account.limits):
+def _is_paced(account: BudgetSeen, now_ms: int) -> bool:
+    for i, (_, _, most_requests, most_tokens, pace, burst_ms, _) in enumerate(account.limits):
         if pace <= 0:
             continue
-        tat_requests, tat_tokens = account.account[4 + 9 * i + 6 : 4 + 9 * i + 8]
-        for most, units, tat in ((most_requests, 1, tat_requests), (most_tokens, tokens, tat_tokens)):
-            if most > 0:
-                cost_ms = units * period_ms / (pace * most)
-                if max(tat - now_ms, 0) + cost_ms > max(burst_ms, cost_ms) + 0.01:
-                    return False
+        tat_requests, tat_tokens = account.account[HEAD + WIDTH * i + 6 : HEAD + WIDTH * i + 8]
+        for most, tat in ((most_requests, tat_requests), (most_tokens, tat_tokens)):
+            if most > 0 and tat - now_ms > burst_ms * LEAST_BURST:
+                return False
     return True
