@@ -143,6 +143,7 @@ class Dispatcher:
             holder=self._holder,
             lease_ms=self._settings.lease_ms,
             crowded=self._holdings.crowded(),
+            may_suspect=not self._holdings.suspects,
         )
         self._wakes.claimed(shard)
         brought = len(claimed.leases)

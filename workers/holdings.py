@@ -9,6 +9,9 @@ from scheduler import metrics
 from scheduler.domain.work import Lease, LeaseRef
 from scheduler.providers.call import Departure
 
+SUSPECT_AFTER = 2
+"""So many holders died with an entry that may be the reason (as the engine counts): a process holds one at most."""
+
 
 class Held(Departure):
     """One lease and what happened to it here. Times are monotonic seconds.
@@ -38,7 +41,10 @@ class Held(Departure):
 
 
 class Holdings:
-    """The leases of this process and its slots. `room` is set while a slot is free."""
+    """The leases of this process and its slots. `room` is set while a slot is free.
+
+    suspects: leases of entries that may kill their holder.
+    """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
@@ -46,6 +52,7 @@ class Holdings:
         self._calls: dict[str, int] = {}
         self._claimed: dict[int, float] = {}
         self.in_flight = 0
+        self.suspects = 0
         self.room = asyncio.Event()
         self.room.set()
 
@@ -74,6 +81,7 @@ class Holdings:
     def take(self, held: Held) -> None:
         """A lease was granted, and occupies a slot."""
         self._held.add(held)
+        self.suspects += _is_suspect(held)
         self._claimed[held.shard] = held.issued_s
         held.in_flight = True
         self.in_flight += 1
@@ -101,7 +109,9 @@ class Holdings:
     def drop(self, held: Held) -> None:
         """The lease is settled, released or lost."""
         self.free_slot(held)
-        self._held.discard(held)
+        if held in self._held:
+            self._held.remove(held)
+            self.suspects -= _is_suspect(held)
 
     def due_for_renewal(self, now_s: float, within_s: float) -> list[Held]:
         """Leases of which less than `within_s` is left, and that are not lost."""
@@ -125,3 +135,8 @@ class Holdings:
     def observe(self) -> None:
         """Put the present figure into the metrics."""
         metrics.IN_FLIGHT.set(self.in_flight)
+
+
+def _is_suspect(held: Held) -> bool:
+    """A dead letter is not run, so it kills nobody."""
+    return held.lease.entry.crashes >= SUSPECT_AFTER and not held.lease.dead

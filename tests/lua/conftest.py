@@ -107,6 +107,7 @@ class Bench:
         *,
         open_slots: int | None = None,
         crowded: frozenset[str] = frozenset(),
+        may_suspect: bool = True,
         holder: str = "w1",
         lease_ms: int = 10_000,
     ) -> Claimed:
@@ -118,6 +119,7 @@ class Bench:
             holder=holder,
             lease_ms=lease_ms,
             crowded=crowded,
+            may_suspect=may_suspect,
         )
 
     async def settle(self, leases: Sequence[Lease], *, sent_ago_ms: int | None = 0) -> int:

@@ -71,3 +71,20 @@ def test_a_call_that_never_left_has_no_age() -> None:
     assert call.sent_ago_ms(5.0) is None
     call.sent_s = 4.25
     assert call.sent_ago_ms(5.0) == 750
+
+
+def test_suspects_are_counted_until_their_leases_end() -> None:
+    holdings = Holdings(10)
+    once, twice, dead = held(1), held(2), held(3)
+    once.lease = once.lease._replace(entry=once.lease.entry._replace(crashes=1))
+    twice.lease = twice.lease._replace(entry=twice.lease.entry._replace(crashes=2))
+    dead.lease = dead.lease._replace(entry=dead.lease.entry._replace(crashes=5), dead=True)
+    holdings.take(once)
+    holdings.take(twice)
+    holdings.hold(dead)
+    assert holdings.suspects == 1
+    holdings.free_slot(twice)
+    assert holdings.suspects == 1
+    for each in (once, twice, twice, dead):
+        holdings.drop(each)
+    assert (holdings.suspects, len(holdings)) == (0, 0)
