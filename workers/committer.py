@@ -233,7 +233,7 @@ class Committer:
 
     def _outcome(self, finished: Finished) -> ItemOutcome:
         held, record, entry = finished.held, finished.record, finished.held.lease.entry
-        success = record.success
+        success, refusal = record.success, record.refusal
         usage = success.usage if success else _NO_USAGE
         return ItemOutcome(
             batch_id=finished.batch_id,
@@ -242,7 +242,7 @@ class Committer:
             status=record.status,
             error_code=record.error_code,
             error_message=record.error_message,
-            response=success.body if success else None,
+            response=success.body if success else refusal.body if refusal else None,
             response_headers=success.headers if success else None,
             prompt_tokens=usage.prompt_tokens,
             output_tokens=usage.output_tokens,
@@ -252,6 +252,7 @@ class Committer:
             started_at=self._time(finished.started_s),
             completed_at=self._wall.at(finished.ended_s),
             valid_until=self._database_clock.at(held.deadline_s),
+            http_status=refusal.status if refusal else None,
         )
 
     def _time(self, moment_s: float | None) -> datetime | None:

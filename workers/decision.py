@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from scheduler.domain.outcome import AttemptEnd, Failed, Fatal, FatalScope, LimitHit, Retry, Succeeded
+from scheduler.domain.outcome import (
+    MOST_REFUSAL_BYTES,
+    AttemptEnd,
+    Failed,
+    Fatal,
+    FatalScope,
+    LimitHit,
+    Refusal,
+    Retry,
+    Succeeded,
+)
 from scheduler.domain.retry import backoff_ms
 from scheduler.domain.status import ItemStatus
 
@@ -38,12 +48,14 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The item's run is over. success: the answer to keep, for COMPLETED; the error fields for FAILED."""
+    """The item's run is over. success: the answer to keep, for COMPLETED; the error fields for FAILED, with the
+    provider's refusal if it gave one."""
 
     status: ItemStatus
     success: Succeeded | None = None
     error_code: str | None = None
     error_message: str | None = None
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +85,13 @@ def decide(end: AttemptEnd, *, attempts: int, target: int, targets: int, max_ret
         case Retry():
             if attempts < max_retries:
                 return GiveBack(backoff_ms(attempts + 1, jitter, end.after_ms), True, target)
-            return GiveBack(0, True, target + 1) if further else _failed(end.code, end.reason)
+            return GiveBack(0, True, target + 1) if further else _failed(end)
         case Failed():
-            return GiveBack(0, True, target + 1) if further else _failed(end.code, end.reason)
+            return GiveBack(0, True, target + 1) if further else _failed(end)
         case LimitHit():
             return GiveBack(0, False, target, Pause(end.after_ms, end.reason, PauseWhy.LIMIT))
         case Fatal(scope=FatalScope.ITEM):
-            return GiveBack(0, True, target + 1) if further else _failed(end.code, end.reason)
+            return GiveBack(0, True, target + 1) if further else _failed(end)
         case Fatal():
             # Round and round: the first target may have come back when the last one turns out dead too.
             following = (target + 1) % targets if targets else target
@@ -92,5 +104,6 @@ def _rest_ms(end: Fatal) -> int:
     return min(max(end.after_ms or 0, FATAL_PAUSE_MS), LONGEST_FATAL_PAUSE_MS)
 
 
-def _failed(code: str, reason: str) -> Record:
-    return Record(ItemStatus.FAILED, error_code=code, error_message=reason)
+def _failed(end: Retry | Failed | Fatal) -> Record:
+    refusal = end.refusal if end.refusal is not None and len(end.refusal.body) <= MOST_REFUSAL_BYTES else None
+    return Record(ItemStatus.FAILED, error_code=end.code, error_message=end.reason, refusal=refusal)

@@ -8,16 +8,18 @@ from typing import Literal
 from uuid import UUID
 
 from scheduler.domain.capacity import Capacity
-from scheduler.domain.priority import Priority
+from scheduler.domain.priority import Priority, fine_weight_of, weight_of
 from scheduler.domain.status import BatchStatus, BatchType, ItemStatus
 
-Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
+Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/moderations"]
 ENDPOINTS: tuple[Endpoint, ...] = (
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
     "/v1/responses",
+    "/v1/moderations",
 )
+"""In the order in which items.endpoint numbers them: new ones come last."""
 CallbackEvent = Literal["item_update", "batch_update"]
 
 
@@ -49,7 +51,10 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """A checked batch about to be stored, without its items. metadata: JSON bytes."""
+    """A checked batch about to be stored, without its items. metadata: JSON bytes.
+
+    fine_priority: 0 to 255, counts in place of `priority`. max_retries: of its items, in place of their resource's.
+    """
 
     workspace_id: UUID
     environment_id: UUID
@@ -62,6 +67,8 @@ class NewBatch:
     metadata: bytes | None
     deadline: datetime | None
     api_key_id: UUID | None
+    fine_priority: int | None = None
+    max_retries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,12 @@ class Batch:
     api_key_name: str | None
     last_event: int
     version: int
+    fine_priority: int | None = None
+
+    @property
+    def weight(self) -> float:
+        """Its share of service relative to other batches."""
+        return weight_of(self.priority) if self.fine_priority is None else fine_weight_of(self.fine_priority)
 
     @property
     def finished(self) -> int:

@@ -36,11 +36,24 @@ class Succeeded:
     rates: RateReport | None = None
 
 
+MOST_REFUSAL_BYTES = 256 * 1024
+"""A longer refusal is not kept: it explains nothing, and it would be kept once an item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP answer that is no success, as the provider gave it: what the failed item keeps of it."""
+
+    status: int
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Failed in a way that may pass (5xx, 408, transport, timeout). Costs an attempt.
 
-    transport: no HTTP answer came (refused, reset, timed out): what the circuit of a connection counts.
+    transport: no HTTP answer came (refused, reset, timed out): what the circuit of a connection counts. refusal: the
+    answer, where there was one.
     """
 
     reason: str
@@ -48,6 +61,7 @@ class Retry:
     after_ms: int | None = None
     transport: bool = False
     rates: RateReport | None = None
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,11 @@ class Failed:
     status: int | None = None
     body: bytes | None = None
     rates: RateReport | None = None
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """The answer, where there was one."""
+        return None if self.status is None or self.body is None else Refusal(self.status, self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +106,7 @@ class Fatal:
     code: str
     after_ms: int | None = None
     rates: RateReport | None = None
+    refusal: Refusal | None = None
 
 
 AttemptEnd = Succeeded | Retry | Failed | LimitHit | Fatal
@@ -97,8 +117,9 @@ AttemptEnd = Succeeded | Retry | Failed | LimitHit | Fatal
 class ItemOutcome:
     """The final record of an item's run, as the flush writes it.
 
-    response: provider's body bytes (COMPLETED only). valid_until: the lease deadline on Postgres' clock, estimated
-    early rather than late; an outcome that arrives later is refused. None: no lease stands behind it (cancellation).
+    response: provider's body bytes; of a FAILED item its refusal, whose status is http_status. valid_until: the lease
+    deadline on Postgres' clock, estimated early rather than late; an outcome that arrives later is refused. None: no
+    lease stands behind it (cancellation).
     """
 
     batch_id: UUID
@@ -117,6 +138,7 @@ class ItemOutcome:
     started_at: datetime | None
     completed_at: datetime
     valid_until: datetime | None
+    http_status: int | None = None
 
 
 class Recorded(StrEnum):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from scheduler.domain.capacity import Period
-from scheduler.domain.outcome import AttemptEnd, Failed, Fatal, FatalScope, LimitHit, Retry, Succeeded
+from scheduler.domain.outcome import AttemptEnd, Failed, Fatal, FatalScope, LimitHit, Refusal, Retry, Succeeded
 from scheduler.domain.rates import RateReport
 from scheduler.providers.dialects import gemini, read_rates
 from scheduler.providers.error_bodies import MESSAGE_CHARS, Problem, problem_in
@@ -41,13 +41,14 @@ def classify(
         return Fatal(FatalScope.CONNECTION, reason, "PROVIDER_NO_CREDIT", wait, rates)
     if status == 413 or (status == 429 and _never_fits(problem.message)):
         reason = problem.message or "Too large for the provider."
-        return Fatal(FatalScope.ITEM, reason, "REQUEST_TOO_LARGE", rates=rates)
+        return Fatal(FatalScope.ITEM, reason, "REQUEST_TOO_LARGE", rates=rates, refusal=Refusal(status, body))
     if status == 429:
         # 0 stands for "not said": whoever pauses the budget knows how often that happened in a row.
         return LimitHit(wait or 0, problem.message or "The provider's rate limit is reached.", rates)
     if status >= 500 or status in _PASSING:
         reason = problem.message or f"The provider answered {status}."
-        return Retry(reason, f"PROVIDER_{status}", wait_ms(headers, "", now_s), rates=rates)
+        refusal = Refusal(status, body)
+        return Retry(reason, f"PROVIDER_{status}", wait_ms(headers, "", now_s), rates=rates, refusal=refusal)
     return _refusal(status, problem, body, rates)
 
 

@@ -53,7 +53,9 @@ _PROMPT_FIELD: Final[Mapping[Endpoint, str]] = {
     "/v1/completions": "prompt",
     "/v1/embeddings": "input",
     "/v1/responses": "input",
+    "/v1/moderations": "input",
 }
+_NO_OUTPUT: Final[frozenset[Endpoint]] = frozenset({"/v1/embeddings", "/v1/moderations"})
 _item_decoder = msgspec.json.Decoder(ItemBody)
 _request_decoder = msgspec.json.Decoder(RequestBody)
 _any_decoder = msgspec.json.Decoder()
@@ -217,7 +219,7 @@ class ItemCheck:
         return prompt_tokens(prompt, characters, chat=field == "messages", extra=extra)
 
     def _output(self, endpoint: Endpoint, request: RequestBody, terms: ResourceTerms, in_tokens: int) -> int:
-        if endpoint == "/v1/embeddings":
+        if endpoint in _NO_OUTPUT:
             return 0
         asked = {
             "max_tokens": request.max_tokens,

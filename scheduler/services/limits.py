@@ -92,7 +92,7 @@ def flow_definition(batch: Batch, flow: StoredFlow, key: ApiKey | None = None) -
     return FlowDefinition(
         flow=flow_ref(flow),
         version=batch.version,
-        weight=weight_of(batch.priority),
+        weight=batch.weight,
         budgets=tuple(budget.budget_id for budget in owners if budget is not None),
         end=flow.last,
         sealed=batch.sealed,

@@ -192,4 +192,6 @@ def batch_columns(batch: NewBatch, items: int, in_tokens: int, *, sealed: bool =
         batch.metadata,
         batch.workspace_id,
         sealed,
+        batch.fine_priority,
+        batch.max_retries,
     ]

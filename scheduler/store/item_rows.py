@@ -41,7 +41,7 @@ def item_of(row: Row) -> Item:
         status=ItemStatus.PENDING if status is None else ItemStatus(status),
         request=row["request"],
         metadata=row["metadata"],
-        response=row["response"],
+        response=row["response"] if status == ItemStatus.COMPLETED else None,
         response_headers=None if headers is None else _headers.decode(headers),
         error_code=row["error_code"],
         error_message=row["error_message"],
@@ -85,6 +85,7 @@ def outcome_columns(outcomes: Sequence[ItemOutcome]) -> OutcomeColumns:
             o.started_at,
             o.completed_at,
             o.valid_until,
+            o.http_status,
         )
         for o in outcomes
     ]

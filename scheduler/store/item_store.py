@@ -66,6 +66,7 @@ class PostgresItemStore:
                     resource_id=row["resource_id"],
                     endpoint=ENDPOINTS[row["endpoint"]],
                     request=row["request"],
+                    max_retries=row["max_retries"],
                 )
                 for row in rows
                 if row["batch_id"] is not None

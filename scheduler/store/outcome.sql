@@ -1,10 +1,10 @@
 -- name: record_outcomes
 -- The flush: outcomes of many batches in one statement.
--- Params: one array per column of an outcome (see the function), $17 wait for locks instead of skipping
+-- Params: one array per column of an outcome (see the function), $18 wait for locks instead of skipping
 SELECT * FROM record_outcomes(
     $1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::text[],
     $9::integer[], $10::integer[], $11::integer[], $12::uuid[], $13::text[], $14::timestamptz[], $15::timestamptz[],
-    $16::timestamptz[], $17);
+    $16::timestamptz[], $17::smallint[], $18);
 
 -- name: events
 -- Events of a batch in order: its own with their snapshots, those of items as the outcomes left them.

@@ -131,6 +131,7 @@ def _not_storable(outcome: ItemOutcome) -> ItemOutcome:
         prompt_tokens=None,
         output_tokens=None,
         model=None,
+        http_status=None,
     )
 
 

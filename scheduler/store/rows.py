@@ -110,6 +110,7 @@ def batch_of(row: Row) -> Batch:
         api_key_name=row["api_key_name"],
         last_event=row["last_event"],
         version=row["version"],
+        fine_priority=row["fine_priority"],
     )
 
 
@@ -126,6 +127,7 @@ def batch_as_of(now: Batch, snapshot: str) -> Batch:
         created_at=now.created_at,
         api_key_id=now.api_key_id,
         api_key_name=now.api_key_name,
+        fine_priority=now.fine_priority,
         **msgspec.structs.asdict(then),
     )
 

@@ -382,7 +382,9 @@ async def test_a_call_goes_out_natively_and_comes_back_as_a_completion() -> None
             {},
             {"type": "error", "error": {"type": "overloaded_error", "message": "full"}},
         )
-        assert await adapters.send(call()) == Retry("full", "PROVIDER_529")
+        end = await adapters.send(call())
+        assert isinstance(end, Retry)
+        assert (end.reason, end.code, end.refusal and end.refusal.status) == ("full", "PROVIDER_529", 529)
         provider.reply = lambda _: (200, {}, {"object": "chat.completion"})
         end = await adapters.send(call())
         assert isinstance(end, Retry)

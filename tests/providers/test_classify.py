@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scheduler.domain.capacity import Period
-from scheduler.domain.outcome import Failed, Fatal, FatalScope, LimitHit, Retry, Succeeded, Usage
+from scheduler.domain.outcome import Failed, Fatal, FatalScope, LimitHit, Refusal, Retry, Succeeded, Usage
 from scheduler.domain.rates import Dimension, RateReport, ReportedLimit
 from scheduler.providers.classify import classify
 from scheduler.providers.error_bodies import MESSAGE_CHARS
@@ -59,7 +59,8 @@ def test_a_good_status_without_a_json_object_is_tried_again(body: bytes) -> None
 
 @pytest.mark.parametrize("status", [408, 409, 425, 500, 502, 503, 504, 529])
 def test_what_may_pass_is_tried_again_and_retry_after_is_kept(status: int) -> None:
-    assert classify(status, {"retry-after": "2"}, error("busy"), NOW_S) == Retry("busy", f"PROVIDER_{status}", 2_000)
+    end = classify(status, {"retry-after": "2"}, error("busy"), NOW_S)
+    assert end == Retry("busy", f"PROVIDER_{status}", 2_000, refusal=Refusal(status, error("busy")))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,9 @@ def test_anthropics_other_limits_pass() -> None:
     assert isinstance(end, LimitHit)
     assert end.after_ms == 7_000
     overloaded = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
-    assert classify(529, {}, overloaded, NOW_S, ANTHROPIC) == Retry("Overloaded", "PROVIDER_529")
+    assert classify(529, {}, overloaded, NOW_S, ANTHROPIC) == Retry(
+        "Overloaded", "PROVIDER_529", refusal=Refusal(529, overloaded)
+    )
     too_long = b'{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 2 > 1"}}'
     end = classify(400, {}, too_long, NOW_S, ANTHROPIC)
     assert isinstance(end, Failed)

@@ -29,6 +29,8 @@ CREATE TABLE batches (
     completed_at            timestamptz,                     -- set with the end event, when every item has an outcome
     deadline                timestamptz,
     max_in_flight           integer,
+    fine_priority           smallint,                        -- 0 … 255, in place of priority; null: priority counts
+    max_retries             smallint,                        -- of each item; null: what its resource says
     api_key_id              uuid,
     type                    text        NOT NULL,
     status                  text        NOT NULL,
@@ -114,7 +116,8 @@ CREATE TABLE outcomes (
     error_code       text,
     error_message    text,
     response_headers json,
-    response         bytea,
+    response         bytea,                                  -- the provider's answer, also a refusal
+    http_status      smallint,                               -- of a refusal in response
     PRIMARY KEY (batch_id, seq, run),
     CONSTRAINT outcomes_status_is_final CHECK (status IN ('COMPLETED', 'FAILED', 'CANCELLED'))
 ) PARTITION BY RANGE (batch_id);

@@ -61,7 +61,7 @@ CREATE FUNCTION record_outcomes(
     p_batch uuid[], p_seq integer[], p_run integer[], p_status text[], p_error_code text[], p_error_message text[],
     p_response bytea[], p_headers text[], p_prompt_tokens integer[], p_output_tokens integer[],
     p_retry_count integer[], p_connection uuid[], p_model text[], p_started timestamptz[],
-    p_completed timestamptz[], p_valid_until timestamptz[], p_wait boolean,
+    p_completed timestamptz[], p_valid_until timestamptz[], p_http_status smallint[], p_wait boolean,
     OUT verdicts text[], OUT batch_ids uuid[], OUT workspace_ids uuid[], OUT environment_ids uuid[],
     OUT last_events bigint[], OUT ended boolean[], OUT delivered integer
 ) LANGUAGE plpgsql AS $$
@@ -95,10 +95,10 @@ BEGIN
     ), given AS MATERIALIZED (
         SELECT * FROM unnest(
             p_batch, p_seq, p_run, p_status, p_error_code, p_error_message, p_response, p_headers, p_prompt_tokens,
-            p_output_tokens, p_retry_count, p_connection, p_model, p_started, p_completed, p_valid_until
+            p_output_tokens, p_retry_count, p_connection, p_model, p_started, p_completed, p_valid_until, p_http_status
         ) WITH ORDINALITY AS g (
             batch_id, seq, run, status, error_code, error_message, response, response_headers, prompt_tokens,
-            output_tokens, retry_count, connection_id, model, started_at, completed_at, valid_until, ord)
+            output_tokens, retry_count, connection_id, model, started_at, completed_at, valid_until, http_status, ord)
     ), judged AS MATERIALIZED (
         -- Scalar subqueries, each one probe of a primary key whatever the statistics say.
         SELECT g.*, h.last_event, CASE
@@ -124,10 +124,10 @@ BEGIN
     ), written AS (
         INSERT INTO outcomes (
             batch_id, seq, run, event_no, started_at, completed_at, prompt_tokens, output_tokens, retry_count,
-            connection_id, status, model, error_code, error_message, response_headers, response)
+            connection_id, status, model, error_code, error_message, response_headers, response, http_status)
         SELECT n.batch_id, n.seq, n.run, n.event_no, n.started_at, n.completed_at, n.prompt_tokens, n.output_tokens,
             n.retry_count, n.connection_id, n.status, n.model, n.error_code, n.error_message,
-            n.response_headers::json, n.response
+            n.response_headers::json, n.response, n.http_status
         FROM numbered n WHERE n.is_new ORDER BY n.ord
         ON CONFLICT (batch_id, seq, run) DO NOTHING
         RETURNING batch_id, seq, run, event_no, status, prompt_tokens, output_tokens
