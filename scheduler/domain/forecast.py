@@ -27,6 +27,11 @@ class Bound:
     account: Account | None = None
     admission: Admission | None = None
 
+    @property
+    def is_retry(self) -> bool:
+        """The entry's own time holds it, no limit."""
+        return self.binding is Binding.RETRY
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -62,14 +67,14 @@ def forecast(standing: Standing, run_ms: float | None) -> Forecast:
 
 
 def at_end(standing: Standing) -> Standing:
-    """The same reading, as the last waiting entry of the flow would have it (one of the mean size)."""
+    """The same reading, as the last waiting entry of the flow would have it (one of the mean size). When nothing waits:
+    it runs, or all of it has ended."""
     left = standing.own.left
     if left.requests < 1:
-        return standing
+        return replace(standing, place=Place.RUNNING if standing.leased else Place.ABSENT)
     mean = left.times(1 / left.requests)
     ahead = left.times(1 - 1 / left.requests)
-    place = Place.WAITING if standing.place is Place.DEFERRED else standing.place
-    return replace(standing, place=place, ahead=ahead, cost=mean)
+    return replace(standing, place=Place.WAITING, ahead=ahead, cost=mean)
 
 
 def _before(standing: Standing) -> tuple[Load, Load]:
