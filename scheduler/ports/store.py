@@ -20,7 +20,9 @@ from scheduler.ports.deliveries import DeliveryStore
 from scheduler.ports.files import FileStore
 from scheduler.ports.flows import StoredFlow as StoredFlow
 from scheduler.ports.learned import LearnedStore
+from scheduler.ports.outlook import OutlookStore
 from scheduler.ports.pages import Page
+from scheduler.ports.parkings import ParkingStore
 from scheduler.ports.uploads import UploadStore
 
 
@@ -295,6 +297,10 @@ class Store(Protocol):
     def uploads(self) -> UploadStore: ...
     @property
     def files(self) -> FileStore: ...
+    @property
+    def outlook(self) -> OutlookStore: ...
+    @property
+    def parkings(self) -> ParkingStore: ...
 
     async def ready(self) -> bool:
         """Reachable and migrated to exactly this version."""

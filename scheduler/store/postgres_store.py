@@ -10,6 +10,7 @@ from scheduler.store.file_store import PostgresFileStore
 from scheduler.store.item_store import PostgresItemStore
 from scheduler.store.migrations import pending
 from scheduler.store.outcome_store import PostgresOutcomeStore
+from scheduler.store.outlook_store import PostgresOutlookStore
 from scheduler.store.setup_store import PostgresSetupStore
 from scheduler.store.shard_store import PostgresShardStore
 from scheduler.store.upload_store import PostgresUploadStore
@@ -29,6 +30,7 @@ class PostgresStore:
         self.uploads = PostgresUploadStore(database)
         self.files = PostgresFileStore(database)
         self.shards = PostgresShardStore(database)
+        self.outlook = self.parkings = PostgresOutlookStore(database)
 
     @classmethod
     async def open(cls, dsn: str, *, min_size: int = 1, max_size: int = 10) -> PostgresStore:
