@@ -15,6 +15,8 @@
 --@include queue
 --@include flow
 --@include parking
+--@include lease
+--@include direct
 
 local epoch, queue_name, batch, version = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 

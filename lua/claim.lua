@@ -23,6 +23,7 @@
 --@include flow
 --@include parking
 --@include lease
+--@include direct
 --@include due
 
 local epoch, slots, open_slots, holder = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]

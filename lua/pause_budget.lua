@@ -17,6 +17,8 @@
 --@include queue
 --@include flow
 --@include parking
+--@include lease
+--@include direct
 
 local epoch, id, pause_ms, why, refused_call = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
 

@@ -26,6 +26,7 @@
 --@include flow
 --@include parking
 --@include lease
+--@include direct
 
 local epoch, queue_name, batch = ARGV[1], ARGV[2], ARGV[3]
 local version, weight, budgets = tonumber(ARGV[4]), ARGV[5], cjson.decode(ARGV[6])

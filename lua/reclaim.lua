@@ -16,6 +16,7 @@
 --@include flow
 --@include parking
 --@include lease
+--@include direct
 
 local epoch, holder, lease_ms, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 

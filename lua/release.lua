@@ -15,6 +15,7 @@
 --@include flow
 --@include parking
 --@include lease
+--@include direct
 
 local epoch = ARGV[1]
 local FIRST, WIDTH_OF_RELEASE = 2, 7

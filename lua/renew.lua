@@ -15,6 +15,7 @@
 --@include flow
 --@include parking
 --@include lease
+--@include direct
 
 local epoch, lease_ms = ARGV[1], tonumber(ARGV[2])
 

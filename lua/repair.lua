@@ -24,6 +24,8 @@
 --@include queue
 --@include flow
 --@include parking
+--@include lease
+--@include direct
 
 local epoch, queue_name, batch = ARGV[1], ARGV[2], ARGV[3]
 local generation, cursor = tonumber(ARGV[4]), tonumber(ARGV[5])

@@ -4,7 +4,7 @@
 -- KEYS[1]  epoch        string  brim:{s}:epoch
 -- ARGV[1]  epoch        str     the caller's epoch
 -- ARGV[2]  spent        0|1     a new budget starts with its window used up (after a loss of Redis)
--- ARGV[3…] definitions  json    {id, version, max_in_flight, [[code, period_ms, requests, tokens, pace, burst_ms, meter] …]}, -1: none
+-- ARGV[3…] definitions  json    {id, version, max_in_flight, [[code, period_ms, requests, tokens, pace, burst_ms, meter, share] …]}, -1: none
 --
 -- RETURNS  {'applied', n}
 --          {'epoch', ruling}
@@ -14,6 +14,8 @@
 --@include queue
 --@include flow
 --@include parking
+--@include lease
+--@include direct
 
 local epoch, spent = ARGV[1], ARGV[2] == '1'
 

@@ -13,6 +13,8 @@
 --@include queue
 --@include flow
 --@include parking
+--@include lease
+--@include direct
 
 local epoch = ARGV[1]
 

@@ -17,6 +17,7 @@
 --@include flow
 --@include parking
 --@include lease
+--@include direct
 
 local epoch, n = ARGV[1], tonumber(ARGV[2])
 local LEASES, PER_LEASE, PER_BELL = 3, 5, 3

@@ -57,8 +57,9 @@ function budget.virtual(id)
   return b and b.v or tonumber(redis.call('HGET', key.budget(id), 'v') or 0)
 end
 
--- How long one request of this cost must wait, in ms: 0 is 'now'; -1: it can never fit.
-function budget.wait(b, cost)
+-- How long one request of this cost must wait, in ms: 0 is 'now'; -1: it can never fit. kind: nil of a batch, which
+-- leaves free what the share of direct calls asks for; 'direct'; or 'covered' by that share, which goes before the pace.
+function budget.wait(b, cost, kind)
   for _, limit in ipairs(b.def.limits) do
     if limit.tokens >= 0 and cost[limit.meter] > limit.tokens then return -1 end
   end
@@ -67,7 +68,9 @@ function budget.wait(b, cost)
     wait = math.max(wait, IN_FLIGHT_NET_MS)
   end
   for _, limit in ipairs(b.def.limits) do
-    wait = math.max(wait, (window.wait(b, limit, cost[limit.meter])), pace.wait(b, limit))
+    local tokens, kept_r, kept_t = cost[limit.meter], 0, 0
+    if not kind then kept_r, kept_t = share.kept(b, limit, tokens) end
+    wait = math.max(wait, (window.wait(b, limit, tokens, kept_r, kept_t)), kind == 'covered' and 0 or pace.wait(b, limit))
   end
   -- Times of 10^12 ms as doubles carry errors of 10^-4 ms: those must not turn 'now' into 'in 1 ms', for ever.
   return math.max(0, math.ceil(wait - 0.01))

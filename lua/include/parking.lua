@@ -4,6 +4,7 @@
 -- was served least goes first. A budget with waiters has one entry in budgets-due. So no herd and no scan.
 
 local parking = {}
+local direct = {} -- include direct: single calls in the same lines, as 'd|<ticket>'
 
 local COALESCE_MS = 25 -- wake for a paced budget at most every 25 ms; the burst covers what came due meanwhile
 local AGAIN_MS = 50 -- a budget that promoted and still has headroom and waiters is due again
@@ -88,6 +89,11 @@ end
 -- Promote what a budget admits now, in order of virtual time, and set when to look again. Answers how many.
 function parking.promote(id)
   local waiting = key.waiting(id)
+  local stuck_ms = direct.promote(id)
+  if stuck_ms then
+    due(id, stuck_ms)
+    return 0
+  end
   local first = redis.call('ZRANGE', waiting, 0, 0)[1]
   if not first then
     redis.call('ZREM', key.budgets_due, id)
@@ -102,11 +108,18 @@ function parking.promote(id)
   local room = wait_ms < 0 and 1 or budget.room(b, need)
   local members = redis.call('ZRANGE', waiting, 0, math.min(room, 16) - 1)
   for _, member in ipairs(members) do
-    redis.call('ZREM', waiting, member)
-    local name, batch = string.match(member, '^f|([^|]*)|(.*)$')
-    if name then free_flow(name, batch) else parking.free_queue(string.sub(member, 3)) end
+    if string.sub(member, 1, 2) == 'd|' then
+      stuck_ms = direct.promote(id)
+      if stuck_ms then break end
+    else
+      redis.call('ZREM', waiting, member)
+      local name, batch = string.match(member, '^f|([^|]*)|(.*)$')
+      if name then free_flow(name, batch) else parking.free_queue(string.sub(member, 3)) end
+    end
   end
-  if redis.call('EXISTS', waiting) == 1 then due(id, AGAIN_MS) else redis.call('ZREM', key.budgets_due, id) end
+  if stuck_ms then
+    due(id, stuck_ms)
+  elseif redis.call('EXISTS', waiting) == 1 then due(id, AGAIN_MS) else redis.call('ZREM', key.budgets_due, id) end
   return #members
 end
 

@@ -65,12 +65,12 @@ local function history(b, limit)
   return b[name]
 end
 
--- Delay until one more request of `tokens` fits: walk the sub-buckets from the oldest until enough has slid out. Then
--- also the tokens that are left over at that moment, beside it (nil where tokens are not limited).
-function window.wait(b, limit, tokens)
+-- Delay until one more request of `tokens` fits, with so much room left beside it: walk the sub-buckets from the oldest
+-- until enough has slid out. Then also the tokens that are left over at that moment (nil where they are not limited).
+function window.wait(b, limit, tokens, kept_r, kept_t)
   local st, at = b.st, limit.at
-  local need_r = limit.requests >= 0 and st[at + SUM_R] + 1 - limit.requests or 0
-  local need_t = limit.tokens >= 0 and st[at + SUM_T] + tokens - limit.tokens or 0
+  local need_r = limit.requests >= 0 and st[at + SUM_R] + 1 + kept_r - limit.requests or 0
+  local need_t = limit.tokens >= 0 and st[at + SUM_T] + tokens + kept_t - limit.tokens or 0
   if need_r <= 0 and need_t <= 0 then return 0, limit.tokens >= 0 and -need_t or nil end
   if limit.sub_buckets == nil then
     if limit.quota == 'L' then return DAY_MS end

@@ -69,7 +69,7 @@ class Limit:
     period: "SECOND" … "LIFETIME" (domain.capacity.Period). requests / tokens: None is unlimited.
     pace: share of the limit at which it is paced (0 < pace ≤ 1), None for window only. burst_ms: how much may go at
     once, in ms of the paced rate. meter: which tokens `tokens` counts; a budget has at most one limit per period and
-    meter.
+    meter. direct_share: part of a paced sliding limit (0 to 1) that direct calls find free at any time.
     """
 
     period: str
@@ -78,6 +78,7 @@ class Limit:
     pace: float | None = None
     burst_ms: int = 1000
     meter: Meter = Meter.TOTAL
+    direct_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def budget_argument(definition: BudgetDefinition) -> str:
             -1 if limit.pace is None else limit.pace,
             limit.burst_ms,
             METERS[limit.meter][1],
+            limit.direct_share,
         ]
         for limit in definition.limits
     ]

@@ -40,6 +40,11 @@ def leases(shard: int) -> str:
     return f"{prefix(shard)}leases"
 
 
+def grants(shard: int, holder: str) -> str:
+    """list: tickets of a holder's direct calls that were admitted while they waited."""
+    return f"{prefix(shard)}grants:{holder}"
+
+
 def queue_name(queue: QueueRef) -> str:
     """How a queue is named inside keys and scripts."""
     return f"{queue.workspace_id}:{queue.environment_id}:{queue.resource_id}"

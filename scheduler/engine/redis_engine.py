@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 
 from redis.asyncio import Redis
 
+from scheduler.domain.direct import Admission, DirectAsk
 from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
     BudgetDefinition,
@@ -27,6 +28,7 @@ from scheduler.domain.work import (
 )
 from scheduler.engine import codec, keys, reads, scripts, standings
 from scheduler.engine.address import read_url
+from scheduler.engine.admission import Grants, admit_arguments, read_admission
 from scheduler.engine.bell import Bell
 from scheduler.engine.cluster_bell import ClusterBell
 from scheduler.engine.connect import call, translated
@@ -49,7 +51,8 @@ class _Held:
 
 
 class RedisEngine:
-    """Queues, budgets and leases in Redis. `bell` waits for wake-ups, `feed` for news of a batch."""
+    """Queues, budgets and leases in Redis. `bell` waits for wake-ups, `feed` for news of a batch, `grants` for direct
+    calls that were admitted while they waited."""
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class RedisEngine:
     ) -> None:
         self.bell = bell
         self.feed = feed
+        self.grants = Grants(servers)
         self._servers = servers
         self._window = window_entries
         self._epochs: dict[int, _Held] = {}
@@ -78,6 +82,7 @@ class RedisEngine:
         """Close all connections."""
         await self.bell.close()
         await self.feed.close()
+        await self.grants.close()
         await self._servers.close()
 
     async def ping(self) -> bool:
@@ -190,6 +195,12 @@ class RedisEngine:
             held, "claim", shard, slots, open_slots, holder, lease_ms, self._window, int(may_suspect), *crowded
         )
         return codec.read_claim(reply, held.epoch, lease_ms)
+
+    async def admit(self, shard: int, ask: DirectAsk, *, holder: str, lease_ms: int, wait_ms: int) -> Admission:
+        """Let one direct call start, wait in line, or hear for how long it would."""
+        held = self._agreed(shard)
+        reply = await self._run_in(held, "admit", shard, *admit_arguments(ask, holder, lease_ms, wait_ms))
+        return read_admission(reply, ask, held.epoch)
 
     async def renew(
         self, shard: int, lease_ms: int, leases: Sequence[tuple[LeaseRef, int | None]]

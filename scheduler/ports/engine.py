@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from scheduler.domain.direct import Admission, DirectAsk
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
@@ -101,6 +102,15 @@ class Engine(Protocol):
         """Choose, check, reserve and lease up to `slots` (≤ 128) entries. `open_slots` of them may go to any
         connection, the rest not to connections in `crowded` (budget ids). may_suspect: one of them may be an entry that
         two holders died with."""
+        ...
+
+    async def admit(self, shard: int, ask: DirectAsk, *, holder: str, lease_ms: int, wait_ms: int) -> Admission:
+        """Let one direct call start (its lease is then held by `holder`), put it into the line of what binds it for up
+        to wait_ms, or say for how long it would have to wait. wait_ms 0: now or not at all; -1: it is given up.
+
+        To be asked again with the same ticket when it waits; a lease that was made meanwhile is answered. Its lease is
+        renewed, settled and released like any other; it is in no flow, so a release only ends it.
+        """
         ...
 
     async def renew(
