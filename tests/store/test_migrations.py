@@ -84,7 +84,7 @@ async def test_the_schema_for_reading_equals_the_migrations(bare_database: str, 
             "version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
         folder = files("scheduler.store").joinpath("schema")
-        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        for file in sorted(folder.iterdir(), key=lambda file: int(file.name.partition("_")[0])):
             await connection.execute(file.read_text(encoding="utf-8"))
         await connection.execute("SELECT ensure_partitions(now(), 2)")
         assert await catalog(connection) == await catalog(migrated)

@@ -148,16 +148,20 @@ CREATE TABLE deliveries (
     run         integer,
     attempts    integer     NOT NULL DEFAULT 0,
     last_status integer,                                     -- HTTP status of the last try that got one
+    target      smallint,                                    -- kind webhook: which of webhook_targets, and the event
     kind        text        NOT NULL,
     state       text        NOT NULL DEFAULT 'waiting',
     receiver    text        NOT NULL,
     holder      text,                                        -- whose lease it is
     reason      text,
+    event       text,
+    data        json,
     PRIMARY KEY (batch_id, delivery_id),
     CONSTRAINT deliveries_kind_is_known CHECK (kind IN (
         'running',  -- an attempt starts
         'item',     -- an item's outcome
-        'batch'     -- a batch ended
+        'batch',    -- a batch ended
+        'webhook'   -- an event of a submission
     )),
     CONSTRAINT deliveries_state_is_known CHECK (state IN (
         'waiting',    -- for due_at, or leased until then
