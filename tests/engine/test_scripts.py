@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from scheduler.engine import scripts
 from scheduler.engine.redis_engine import RedisEngine
 from scheduler.settings import Settings
+from tests.conftest import EngineUrls
 
 
 @pytest.mark.parametrize("name", scripts.names())
@@ -41,9 +42,9 @@ def test_a_script_is_a_method_of_the_engine(name: str) -> None:
     assert callable(getattr(RedisEngine, name))
 
 
-async def test_scripts_survive_a_script_flush(empty_redis: str) -> None:
-    engine = await RedisEngine.open(empty_redis, Settings())
-    client = Redis.from_url(empty_redis)
+async def test_scripts_survive_a_script_flush(empty_engine: EngineUrls) -> None:
+    engine = await RedisEngine.open(empty_engine.url, Settings())
+    client = Redis.from_url(empty_engine.holder_of(0))
     await engine.open_shard(0, 1)
     await engine.ring(0, [])
     assert (await engine.headroom(0, ["x"])) == {}
