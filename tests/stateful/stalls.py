@@ -100,7 +100,7 @@ def _fits(budget: Budget, tokens: int, now_ms: int) -> bool:
 
 
 def _is_paced(account: BudgetSeen, now_ms: int) -> bool:
-    for i, (_, _, most_requests, most_tokens, pace, burst_ms, _) in enumerate(account.limits):
+    for i, (_, _, most_requests, most_tokens, pace, burst_ms, *_) in enumerate(account.limits):
         if pace <= 0:
             continue
         tat_requests, tat_tokens = account.account[HEAD + WIDTH * i + 6 : HEAD + WIDTH * i + 8]
