@@ -50,7 +50,8 @@ class Environment:
 @dataclass(frozen=True, slots=True)
 class Connection:
     """A provider account. secret_config: encrypted values by field name (apiKey …); config: the plain rest
-    (baseUrl …). profile None: the provider's own."""
+    (baseUrl …). profile None: the provider's own. direct_share: part (0 to 1) of its limits per second and minute that
+    direct calls find free at any time."""
 
     workspace_id: UUID
     environment_id: UUID
@@ -67,6 +68,7 @@ class Connection:
     version: int
     created_at: datetime
     updated_at: datetime
+    direct_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

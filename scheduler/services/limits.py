@@ -8,6 +8,8 @@ exist.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from hashlib import sha256
 from uuid import UUID
 
 from scheduler.domain.batch import Batch
@@ -38,9 +40,17 @@ def connection_budget(connection: Connection) -> BudgetDefinition:
     return BudgetDefinition(
         budget_id=budget_id(BudgetKind.CONNECTION, connection.connection_id),
         version=connection.version,
-        limits=_limits(connection.capacity, profile_of(connection)),
+        limits=tuple(
+            replace(limit, direct_share=connection.direct_share)
+            for limit in _limits(connection.capacity, profile_of(connection))
+        ),
         max_in_flight=connection.max_in_flight,
     )
+
+
+def model_budget_id(connection_id: UUID, model: str) -> str:
+    """The budget of what was learned of a model on a connection."""
+    return budget_id(BudgetKind.MODEL, f"{connection_id}-{sha256(model.encode()).hexdigest()[:16]}")
 
 
 def resource_budget(resource: Resource) -> BudgetDefinition | None:
@@ -83,6 +93,7 @@ def queue_definition(resource: Resource) -> QueueDefinition:
         budgets=(own.budget_id,) if own else (),
         weight=weight_of(resource.priority),
         spill=resource.spill,
+        models=tuple(model_budget_id(target.connection_id, target.model) for target in resource.targets),
     )
 
 

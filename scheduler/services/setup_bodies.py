@@ -47,7 +47,8 @@ class EnvironmentBody(Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class ConnectionBody(Struct, rename="camel", forbid_unknown_fields=True):
-    """A provider account. config: baseUrl, apiKey, headers and what else its provider knows."""
+    """A provider account. config: baseUrl, apiKey, headers and what else its provider knows. directShare: part of its
+    limits per second and minute that is kept for direct calls."""
 
     name: Name | UnsetType = UNSET
     connection_id: UUID | UnsetType = UNSET
@@ -58,6 +59,7 @@ class ConnectionBody(Struct, rename="camel", forbid_unknown_fields=True):
     allowed_models: list[Name] | UnsetType | None = UNSET
     capacity: list[CapacityBody] | UnsetType = UNSET
     max_in_flight: Slots | UnsetType | None = UNSET
+    direct_share: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     workspace_id: Shown = None
     environment_id: Shown = None
     discovered_capacity: Shown = None

@@ -103,6 +103,7 @@ class ConnectionForm:
             version=before.version if before else 1,
             created_at=before.created_at if before else now,
             updated_at=now,
+            direct_share=given(body.direct_share, before.direct_share if before else 0.0),
         )
 
     def _config(

@@ -46,6 +46,7 @@ class ConnectionView(Struct, rename="camel", frozen=True, kw_only=True):
     allowed_models: list[str] | None
     capacity: list[CapacityBody]
     max_in_flight: int | None
+    direct_share: float
     discovered_capacity: list[CapacityBody] | None
     version: int
     created_at: datetime
@@ -133,6 +134,7 @@ def connection_view(connection: Connection) -> ConnectionView:
         allowed_models=list(connection.allowed_models) if connection.allowed_models is not None else None,
         capacity=bodies_of(connection.capacity),
         max_in_flight=connection.max_in_flight,
+        direct_share=connection.direct_share,
         discovered_capacity=None,
         version=connection.version,
         created_at=connection.created_at,

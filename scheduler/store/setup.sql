@@ -73,18 +73,18 @@ SELECT * FROM connections WHERE environment_id = $1 AND connection_id = $2;
 -- name: create_connection
 -- A new connection.
 -- Params: $1 workspace, $2 environment, $3 connection, $4 name, $5 description, $6 provider, $7 profile, $8 config,
--- $9 encrypted config, $10 allowed models, $11 capacity, $12 max in flight
+-- $9 encrypted config, $10 allowed models, $11 capacity, $12 max in flight, $13 direct share
 INSERT INTO connections (
     workspace_id, environment_id, connection_id, name, description, provider, profile, config, secret_config,
-    allowed_models, capacity, max_in_flight)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
+    allowed_models, capacity, max_in_flight, direct_share)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING *;
 
 -- name: update_connection
 -- Change a connection; no row when there is none.
 -- Params: as create_connection
 UPDATE connections SET
     name = $4, description = $5, provider = $6, profile = $7, config = $8, secret_config = $9, allowed_models = $10,
-    capacity = $11, max_in_flight = $12, version = version + 1, updated_at = now()
+    capacity = $11, max_in_flight = $12, direct_share = $13, version = version + 1, updated_at = now()
 WHERE workspace_id = $1 AND environment_id = $2 AND connection_id = $3 RETURNING *;
 
 -- name: delete_connection

@@ -46,6 +46,7 @@ def connection_of(row: Row) -> Connection:
         version=row["version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        direct_share=row["direct_share"],
     )
 
 
@@ -65,6 +66,7 @@ def connection_columns(connection: Connection) -> tuple[object, ...]:
         None if models is None else json_text(models),
         json_text(connection.capacity),
         connection.max_in_flight,
+        connection.direct_share,
     )
 
 

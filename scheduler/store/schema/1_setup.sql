@@ -49,6 +49,8 @@ CREATE TABLE connections (
     version        bigint      NOT NULL DEFAULT 1,
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now(),
+    direct_share   float8      NOT NULL DEFAULT 0,  -- part of its limits that is kept for direct calls
+    CONSTRAINT connections_direct_share_is_a_part CHECK (direct_share BETWEEN 0 AND 1),
     CONSTRAINT connections_belong_to_an_environment FOREIGN KEY (workspace_id, environment_id)
         REFERENCES environments (workspace_id, environment_id),
     CONSTRAINT connections_name_is_unique UNIQUE (environment_id, name),
