@@ -21,6 +21,7 @@ from api.routes import (
     completion_batches,
     deliveries,
     environments,
+    explanations,
     health,
     metrics,
     status,
@@ -36,6 +37,7 @@ ROUTERS = (
     batch_events.router,
     batch_retry.router,
     deliveries.router,
+    explanations.router,
     completion_batches.item_router,  # its last path part takes any word: after all others
     workspaces.router,
     environments.router,

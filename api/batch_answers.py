@@ -23,7 +23,8 @@ _PAGE_ITEMS = 200
 async def batch_answer(services: Services, batch: Batch, status: int = 200) -> Response:
     """A batch with its live counts, without items."""
     counts = await services.progress.counts(batch)
-    return answered(batch_view(batch, counts, now=datetime.now(UTC)), status)
+    outlook = await services.explaining.outlook(batch)
+    return answered(batch_view(batch, counts, now=datetime.now(UTC), outlook=outlook), status)
 
 
 async def with_items(

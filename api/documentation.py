@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.schemas import BatchPage, ChangeBatch, CreateBatch, DeliveryPage, ErrorBody, RetryBody
 from scheduler.services.delivery_views import DeliveryView
+from scheduler.services.explain_views import BatchExplanation, ItemExplanation
 from scheduler.services.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
 from scheduler.services.item_check import ItemBody
 from scheduler.services.setup_bodies import (
@@ -31,6 +32,7 @@ from scheduler.services.views import BatchView, ItemView
 SHAPES: Final[tuple[type, ...]] = (
     ApiKeyBody,
     ApiKeyView,
+    BatchExplanation,
     BatchPage,
     BatchView,
     ConnectionBody,
@@ -43,6 +45,7 @@ SHAPES: Final[tuple[type, ...]] = (
     EnvironmentView,
     ErrorBody,
     ItemBody,
+    ItemExplanation,
     ItemView,
     ResourceBody,
     ResourceHeadroom,

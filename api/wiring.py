@@ -14,6 +14,7 @@ from scheduler.services.changing import Changing
 from scheduler.services.control import BatchControl
 from scheduler.services.creation import BatchCreation
 from scheduler.services.event_stream import EventStream, Feed
+from scheduler.services.explaining import Explaining
 from scheduler.services.extension import Extension
 from scheduler.services.headroom import Readings
 from scheduler.services.keys import Authenticator
@@ -73,6 +74,7 @@ class Services:
     events: EventStream
     setup: SetupObjects
     readings: Readings
+    explaining: Explaining
 
 
 def build(core: Core) -> Services:
@@ -102,6 +104,7 @@ def build(core: Core) -> Services:
         events=EventStream(store, engine.feed, tenants),
         setup=SetupObjects(store, tenants, form, effects, authenticator),
         readings=Readings(store, engine, tenants, shards),
+        explaining=Explaining(store, engine, tenants, shards, lambda: datetime.now(UTC)),
     )
 
 

@@ -75,7 +75,7 @@ async def create_batch(
         batch = await services.creation.create(asked)
     if batch.type is BatchType.SYNC:
         return event_source(services.events.frames(batch, after, created=True))
-    view = batch_view(batch, counts_of(batch, 0))
+    view = batch_view(batch, counts_of(batch, 0), outlook=await services.explaining.outlook(batch))
     if includesItems:
         return await with_items(services, batch, view, 201)
     return answered(view, 201)
@@ -122,7 +122,8 @@ async def get_batch(
     services = services_of(request)
     batch = await find_batch(services, workspaceId, environmentId, batchId)
     counts = await services.progress.counts(batch)
-    view = batch_view(batch, counts, users=includesUsers, now=datetime.now(UTC))
+    outlook = await services.explaining.outlook(batch)
+    view = batch_view(batch, counts, users=includesUsers, now=datetime.now(UTC), outlook=outlook)
     if not includesItems:
         return answered(view)
     return await with_items(services, batch, view, 200, limit=itemsLimit, after=itemsAfter)

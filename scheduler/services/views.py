@@ -18,6 +18,7 @@ from scheduler.domain.errors import InvariantBroken
 from scheduler.domain.ids import ItemIds
 from scheduler.domain.status import FINAL_BATCH, ItemStatus
 from scheduler.services.capacity_body import CapacityBody, bodies_of
+from scheduler.services.explain_views import Feasibility, Outlook
 from scheduler.services.progress import Counts, counts_of
 
 _encoder = msgspec.json.Encoder()
@@ -39,7 +40,10 @@ class CreatedByApiKey(Struct, rename="camel", frozen=True):
 
 
 class BatchView(Struct, rename="camel", frozen=True, kw_only=True):
-    """A batch. Counts add up to total_items. completed_percentage: 0 to 100, items finished of all."""
+    """A batch. Counts add up to total_items. completed_percentage: 0 to 100, items finished of all.
+
+    feasibility: only while it is live, where it is read alone. error_message: of a live batch, why nothing of it moves.
+    """
 
     workspace_id: UUID
     environment_id: UUID
@@ -73,6 +77,7 @@ class BatchView(Struct, rename="camel", frozen=True, kw_only=True):
     created_by_api_key_id: UUID | None = None
     created_by_user: UnsetType | None = UNSET
     created_by_api_key: CreatedByApiKey | UnsetType | None = UNSET
+    feasibility: Feasibility | UnsetType = UNSET
     items: Raw | UnsetType = UNSET
     next_items_after: UUID | UnsetType | None = UNSET
 
@@ -118,9 +123,16 @@ class ItemView(Struct, rename="camel", frozen=True, kw_only=True):
     metadata: Raw | None
 
 
-def batch_view(batch: Batch, counts: Counts, *, users: bool = False, now: datetime | None = None) -> BatchView:
-    """A batch with the counts to show. users: who made it. now: lets the end be estimated from the pace so
-    far."""
+def batch_view(
+    batch: Batch,
+    counts: Counts,
+    *,
+    users: bool = False,
+    now: datetime | None = None,
+    outlook: Outlook | None = None,
+) -> BatchView:
+    """A batch with the counts to show. users: who made it. outlook: when it ends; where that is not known, `now` lets
+    the end be estimated from the pace so far."""
     return BatchView(
         workspace_id=batch.workspace_id,
         environment_id=batch.environment_id,
@@ -145,14 +157,15 @@ def batch_view(batch: Batch, counts: Counts, *, users: bool = False, now: dateti
         total_prompt_tokens=batch.prompt_tokens,
         total_output_tokens=batch.output_tokens,
         completed_percentage=_percentage(counts, batch.total_items),
-        estimated_completion_at=_estimated_end(batch, now),
-        error_message=batch.error_message,
+        estimated_completion_at=(outlook.expected_end if outlook else None) or _estimated_end(batch, now),
+        error_message=batch.error_message or (outlook.stuck if outlook else None),
         created_at=batch.created_at,
         updated_at=batch.updated_at,
         completed_at=batch.completed_at,
         created_by_api_key_id=batch.api_key_id,
         created_by_user=None if users else UNSET,
         created_by_api_key=_made_by(batch) if users else UNSET,
+        feasibility=outlook.feasibility if outlook else UNSET,
     )
 
 
