@@ -51,8 +51,8 @@ class Ending(StrEnum):
 
 class SubmissionStatus(StrEnum):
     """VALIDATING → FAILED | IN_PROGRESS (the ingester). IN_PROGRESS → FINALIZING (its batch ended) → COMPLETED (the
-    publisher). IN_PROGRESS → EXPIRED (the publisher, after the deadline). VALIDATING | IN_PROGRESS → CANCELLING (cancel)
-    → CANCELLED (the ingester or the publisher)."""
+    publisher). IN_PROGRESS → EXPIRED (the publisher, after the deadline). VALIDATING | IN_PROGRESS → CANCELLING
+    (cancel) → CANCELLED (the ingester or the publisher)."""
 
     VALIDATING = "validating"
     FAILED = "failed"

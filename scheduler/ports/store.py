@@ -19,10 +19,11 @@ from scheduler.domain.work import Entry
 from scheduler.ports.deliveries import DeliveryStore
 from scheduler.ports.files import FileStore
 from scheduler.ports.flows import StoredFlow as StoredFlow
-from scheduler.ports.learned import LearnedStore
+from scheduler.ports.learned import LearnedLimitStore, LearnedStore
 from scheduler.ports.outlook import OutlookStore
 from scheduler.ports.pages import Page
 from scheduler.ports.parkings import ParkingStore
+from scheduler.ports.submissions import SubmissionStore
 from scheduler.ports.uploads import UploadStore
 
 
@@ -84,7 +85,7 @@ class Reservation:
     batch_id: UUID
 
 
-class SetupStore(LearnedStore, Protocol):
+class SetupStore(LearnedStore, LearnedLimitStore, Protocol):
     """Workspaces, environments, connections, resources, keys. Names are unique within their parent (409
     ALREADY_EXISTS). Deleting what others refer to raises Conflict INVALID_STATE naming what does."""
 
@@ -295,6 +296,8 @@ class Store(Protocol):
     def shards(self) -> ShardStore: ...
     @property
     def uploads(self) -> UploadStore: ...
+    @property
+    def submissions(self) -> SubmissionStore: ...
     @property
     def files(self) -> FileStore: ...
     @property

@@ -13,6 +13,7 @@ from scheduler.store.outcome_store import PostgresOutcomeStore
 from scheduler.store.outlook_store import PostgresOutlookStore
 from scheduler.store.setup_store import PostgresSetupStore
 from scheduler.store.shard_store import PostgresShardStore
+from scheduler.store.submission_store import PostgresSubmissionStore
 from scheduler.store.upload_store import PostgresUploadStore
 
 
@@ -29,6 +30,7 @@ class PostgresStore:
         self.deliveries = PostgresDeliveryStore(database)
         self.uploads = PostgresUploadStore(database)
         self.files = PostgresFileStore(database)
+        self.submissions = PostgresSubmissionStore(database)
         self.shards = PostgresShardStore(database)
         self.outlook = self.parkings = PostgresOutlookStore(database)
 

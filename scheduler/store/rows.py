@@ -68,7 +68,12 @@ def capacities_of(text: str) -> tuple[Capacity, ...]:
 
 def receiver_of(callback: CallbackOptions) -> str:
     """Host and port of a callback: what deliveries are shared out over."""
-    url = urlsplit(callback.url)
+    return receiver_of_url(callback.url)
+
+
+def receiver_of_url(text: str) -> str:
+    """The same of any URL."""
+    url = urlsplit(text)
     port = url.port or (443 if url.scheme == "https" else 80)
     return f"{(url.hostname or '').lower()}:{port}"
 

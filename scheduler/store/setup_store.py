@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from scheduler.store.key_store import KeyStore
+from scheduler.store.learned_limit_store import PostgresLearnedLimits
 from scheduler.store.learned_store import LearnedOutputStore
 from scheduler.store.offer_store import OfferStore
 from scheduler.store.tenant_store import TenantStore
 
 
-class PostgresSetupStore(TenantStore, OfferStore, KeyStore, LearnedOutputStore):
+class PostgresSetupStore(TenantStore, OfferStore, KeyStore, LearnedOutputStore, PostgresLearnedLimits):
     """Implements ports.store.SetupStore."""

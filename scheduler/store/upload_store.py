@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from scheduler.domain.batch import Batch, NewBatch, NewItem
-from scheduler.domain.errors import Conflict, InvariantBroken, NotFound
+from scheduler.domain.errors import Conflict, InvariantBroken
 from scheduler.domain.outcome import ItemOutcome
 from scheduler.domain.status import BatchStatus
 from scheduler.ports.flows import StoredFlow
 from scheduler.ports.uploads import Appended, Earlier, TornUpload
+from scheduler.store.batch_making import create_batch, create_flows, hold_resources
 from scheduler.store.batch_store import UNKNOWN_BODY, batch_columns
 from scheduler.store.database import Database
 from scheduler.store.ingest import COPY_TIMEOUT_S, ITEM_COLUMNS, FlowTally, item_rows
@@ -49,7 +50,7 @@ class PostgresUpload:
         appended = None
         async with self._database.transaction() as connection:
             if self._early:
-                await _hold(connection, self._batch.environment_id, list(self._flows.number)[known:])
+                await hold_resources(connection, self._batch.environment_id, list(self._flows.number)[known:])
             await connection.copy_records_to_table(
                 "items",
                 records=item_rows(self._batch.batch_id, items, self._flows.number, self.stored + 1),
@@ -119,17 +120,9 @@ class PostgresUpload:
 
     async def _make(self, connection: PooledConnection) -> None:
         flows = self._flows
-        await _hold(connection, self._batch.environment_id, list(flows.number))
-        await _create(connection, batch_columns(self._batch, self.stored, self._in_tokens))
-        await connection.execute(
-            _BATCH["create_flows"],
-            self._batch.batch_id,
-            list(flows.number),
-            list(range(len(flows.items))),
-            flows.items,
-            flows.first,
-            flows.last,
-        )
+        await hold_resources(connection, self._batch.environment_id, list(flows.number))
+        await create_batch(connection, batch_columns(self._batch, self.stored, self._in_tokens))
+        await create_flows(connection, self._batch.batch_id, flows)
 
     async def tear(self) -> None:
         """Give it up."""
@@ -161,7 +154,7 @@ class PostgresUploadStore:
         """Begin; see the port."""
         async with self._database.transaction() as connection:
             if early:
-                await _create(connection, batch_columns(batch, 0, 0, sealed=False))
+                await create_batch(connection, batch_columns(batch, 0, 0, sealed=False))
             await connection.execute(_SQL["open_upload"], batch.batch_id, early)
         return PostgresUpload(self._database, batch, early=early)
 
@@ -185,19 +178,6 @@ class PostgresUploadStore:
     async def forget(self, batch_id: UUID) -> None:
         """The upload is swept away."""
         await self._database.execute(_SQL["forget_upload"], batch_id)
-
-
-async def _hold(connection: PooledConnection, environment_id: UUID, resource_ids: Sequence[UUID]) -> None:
-    if not resource_ids:
-        return
-    held = await connection.fetch(_BATCH["hold_resources"], environment_id, resource_ids)
-    if missing := set(resource_ids) - {row["resource_id"] for row in held}:
-        raise NotFound(f"AI resource {min(missing)} does not exist.", code="AI_RESOURCE_NOT_FOUND")
-
-
-async def _create(connection: PooledConnection, columns: Sequence[object]) -> None:
-    if await connection.fetchval(_BATCH["create_batch"], *columns) is None:
-        raise NotFound("The environment does not exist.", code="ENVIRONMENT_NOT_FOUND")
 
 
 def _given_up() -> Conflict:
