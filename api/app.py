@@ -22,8 +22,10 @@ from api.routes import (
     deliveries,
     environments,
     explanations,
+    files,
     health,
     metrics,
+    model_list,
     status,
     workspaces,
 )
@@ -39,6 +41,8 @@ ROUTERS = (
     deliveries.router,
     explanations.router,
     completion_batches.item_router,  # its last path part takes any word: after all others
+    files.router,
+    model_list.router,
     workspaces.router,
     environments.router,
     ai_connections.router,

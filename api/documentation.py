@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.schemas import BatchPage, ChangeBatch, CreateBatch, DeliveryPage, ErrorBody, RetryBody
+from api.errors import ErrorBody
+from api.failures import form_of
+from api.openai_errors import OpenAIErrorBody
+from api.schemas import BatchPage, ChangeBatch, CreateBatch, DeliveryPage, RetryBody
 from scheduler.services.delivery_views import DeliveryView
 from scheduler.services.explain_views import BatchExplanation, ItemExplanation
+from scheduler.services.file_views import DeletedFile, FilePage, FileView
 from scheduler.services.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
 from scheduler.services.item_check import ItemBody
+from scheduler.services.model_views import ModelPage, ModelView
 from scheduler.services.setup_bodies import (
     ApiKeyBody,
     ConnectionBody,
@@ -39,14 +45,20 @@ SHAPES: Final[tuple[type, ...]] = (
     ConnectionHeadroom,
     ConnectionView,
     CreateBatch,
+    DeletedFile,
     DeliveryPage,
     DeliveryView,
     EnvironmentBody,
     EnvironmentView,
     ErrorBody,
+    FilePage,
+    FileView,
     ItemBody,
     ItemExplanation,
     ItemView,
+    ModelPage,
+    ModelView,
+    OpenAIErrorBody,
     ResourceBody,
     ResourceHeadroom,
     ResourceView,
@@ -106,6 +118,19 @@ def gives_events(status: int = 200) -> dict[str, Any]:
     return {"responses": {str(status): {"description": "The events of the batch.", "content": _EVENTS}}}
 
 
+def takes_form(fields: Mapping[str, dict[str, Any]], required: Sequence[str]) -> dict[str, Any]:
+    """A form as the request body."""
+    schema = {"type": "object", "properties": dict(fields), "required": list(required)}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def gives_content() -> dict[str, Any]:
+    """Bytes as the answer: all of them, or a part."""
+    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    whole, part = {"description": "All of it.", "content": content}, {"description": "A part.", "content": content}
+    return {"responses": {"200": whole, "206": part}}
+
+
 def gives_lines(shape: type) -> dict[str, Any]:
     """Lines of JSON as the answer."""
     return {"responses": {"200": {"content": {"application/x-ndjson": {"schema": _reference(shape)}}}}}
@@ -125,11 +150,11 @@ def install(app: FastAPI) -> None:
 def _description(app: FastAPI) -> dict[str, Any]:
     description = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     _, components = msgspec.json.schema_components(SHAPES, ref_template="#/components/schemas/{name}")
-    error = {"description": "Any error.", "content": _json(_reference(ErrorBody))}
-    for operations in description["paths"].values():
+    for path, operations in description["paths"].items():
+        shape = form_of(path).BODY
         for operation in operations.values():
             operation["responses"].pop("422", None)
-            operation["responses"]["default"] = error
+            operation["responses"]["default"] = {"description": "Any error.", "content": _json(_reference(shape))}
             for answered in operation["responses"].values():
                 _drop_empty(answered)
     description["components"] = {

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from fastapi.exceptions import RequestValidationError
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -46,6 +47,17 @@ _FRAMEWORK: Final[Mapping[int, tuple[str, str]]] = {
     404: ("NOT_FOUND", "There is nothing at this path."),
     405: ("METHOD_NOT_ALLOWED", "This path does not take this method."),
 }
+
+
+class ErrorBody(Struct, rename="camel"):
+    """Every error. details.errors names fields, with the index of their item."""
+
+    error_code: str
+    error_message: str
+    details: dict[str, Any] | None = None
+
+
+BODY: Final = ErrorBody
 _log = structlog.get_logger(__name__)
 
 

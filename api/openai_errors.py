@@ -12,12 +12,30 @@ from typing import Final
 import msgspec
 import structlog
 from fastapi.exceptions import RequestValidationError
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.errors import STATUS
 from scheduler.domain.errors import BadParameter, BrimError, InvariantBroken, Unavailable
 
+
+class OpenAIError(Struct, frozen=True):
+    """What went wrong; all four keys are always there."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIErrorBody(Struct, frozen=True):
+    """Every error on the paths that OpenAI has."""
+
+    error: OpenAIError
+
+
+BODY: Final = OpenAIErrorBody
 _INVALID_REQUEST: Final = "invalid_request_error"
 _SERVER: Final = "server_error"
 _CODES: Final[Mapping[str, str | None]] = {
@@ -52,7 +70,7 @@ def envelope(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error with all four keys. kind: its `type`."""
-    body = msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    body = msgspec.json.encode(OpenAIErrorBody(OpenAIError(message, kind, param, code)))
     return Response(body, status, dict(headers or {}), "application/json")
 
 

@@ -57,11 +57,3 @@ class DeliveryPage(Struct, rename="camel"):
     data: list[DeliveryView]
     has_more: bool
     next_after: UUID | None
-
-
-class ErrorBody(Struct, rename="camel"):
-    """Every error. details.errors names fields, with the index of their item."""
-
-    error_code: str
-    error_message: str
-    details: dict[str, Any] | None = None

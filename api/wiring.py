@@ -16,6 +16,7 @@ from scheduler.services.creation import BatchCreation
 from scheduler.services.event_stream import EventStream, Feed
 from scheduler.services.explaining import Explaining
 from scheduler.services.extension import Extension
+from scheduler.services.files import Files
 from scheduler.services.headroom import Readings
 from scheduler.services.keys import Authenticator
 from scheduler.services.opening import Opening
@@ -53,6 +54,8 @@ class Core(Protocol):
     def recovery(self) -> Recovery: ...
     @property
     def vault(self) -> Vault: ...
+    @property
+    def files(self) -> Files: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Services:
     creation: BatchCreation
     control: BatchControl
     uploads: Uploads
+    files: Files
     reopening: Reopening
     changing: Changing
     progress: Progress
@@ -98,6 +102,7 @@ def build(core: Core) -> Services:
         creation=BatchCreation(settings, store, opening, tenants),
         control=BatchControl(settings, store, engine, tenants, shards),
         uploads=Uploads(settings, store, tenants, openers),
+        files=core.files,
         changing=Changing(store, engine, tenants, shards, opening, lambda: datetime.now(UTC)),
         reopening=Reopening(store, tenants, shards, opening, core.recovery),
         progress=Progress(store, engine, tenants, shards),

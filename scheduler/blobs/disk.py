@@ -111,6 +111,10 @@ class DiskReading:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def __del__(self) -> None:
+        # An answer whose caller left before its first byte never comes to closing it.
+        self.close()
+
 
 def _size(path: Path) -> int | None:
     try:

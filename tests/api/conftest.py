@@ -26,6 +26,7 @@ def settings(empty_redis: str, database: str, tmp_path: Path) -> Settings:
         max_batch_items=1_000,
         callback_allow_hosts=("127.0.0.1",),
         files_dir=tmp_path / "files",
+        max_file_bytes=3_000_000,
     )
 
 
