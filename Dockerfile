@@ -19,6 +19,8 @@ RUN uv build --quiet --wheel --require-hashes --build-constraints requirements-d
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/brim /opt/brim
 ENV PATH=/opt/brim/bin:$PATH BRIM_HOST=0.0.0.0
+# A new volume mounted there belongs to whom the folder belongs to.
+RUN mkdir /var/lib/brim && chown 65534:65534 /var/lib/brim
 # nobody, as a number, so that a cluster can tell that it is not root.
 USER 65534:65534
 WORKDIR /tmp

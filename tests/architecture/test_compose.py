@@ -27,7 +27,14 @@ def test_what_runs_on_has_a_health_check(name: str) -> None:
 def test_data_lies_in_named_volumes() -> None:
     mounted = {name: _SERVICES[name]["volumes"] for name in ("redis", "postgres")}
     assert mounted == {"redis": ["redis-data:/data"], "postgres": ["postgres-data:/var/lib/postgresql/data"]}
-    assert set(_FILE["volumes"]) == {"redis-data", "postgres-data"}
+    assert set(_FILE["volumes"]) == {"redis-data", "postgres-data", "files-data"}
+
+
+def test_api_and_workers_share_the_files_in_a_folder_of_nobody() -> None:
+    for name in ("api", "worker"):
+        assert _SERVICES[name]["volumes"] == ["files-data:/var/lib/brim"]
+        assert _SERVICES[name]["environment"]["BRIM_FILES_DIR"].startswith("/var/lib/brim/")
+    assert "RUN mkdir /var/lib/brim && chown 65534:65534 /var/lib/brim" in _DOCKERFILE
 
 
 def test_redis_never_evicts_and_writes_a_log() -> None:
