@@ -23,10 +23,15 @@ import aiohttp
 import asyncpg
 from redis.asyncio import Redis
 
+from bench.cluster import LoopbackCluster
+from scheduler.engine.address import read_url
+
 WORKSPACE = "11111111-1111-4111-8111-111111111111"
 ENVIRONMENT = "22222222-2222-4222-8222-222222222222"
 KEY = "brim_bench_" + "0" * 40
 READY_S = 60.0
+ON_CLUSTER = os.environ.get("BRIM_BENCH_CLUSTER") == "1"
+"""Whether what says nothing else runs on a Redis Cluster."""
 STOP_S = 25.0
 CLIENT_COMMANDS = ("evalsha", "eval", "blpop", "xread", "get", "set", "info", "ping")
 """Commands that only clients send: INFO also counts what scripts call."""
@@ -86,7 +91,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Addresses of one running Brim."""
+    """Addresses of one running Brim. redis: of a cluster its first node alone."""
 
     base: str
     session: aiohttp.ClientSession
@@ -169,10 +174,22 @@ async def simulator(*options: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def stack(
-    setup: str, *, workers: int = 1, settings: Mapping[str, str] | None = None, log: Path | None = None
+    setup: str,
+    *,
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    cluster: bool = ON_CLUSTER,
 ) -> AsyncIterator[Stack]:
     """A running Brim in a folder of its own. setup: what follows TENANT in its set-up file. log: where to leave what
-    its processes said; with BRIM_REDIS_URL and BRIM_DATABASE_URL in `settings` it runs on those."""
+    its processes said; with BRIM_REDIS_URL and BRIM_DATABASE_URL in `settings` it runs on those. cluster: on a Redis
+    Cluster of three masters of its own."""
+    if cluster:
+        with LoopbackCluster() as masters:
+            on_it = {**(settings or {}), "BRIM_REDIS_URL": masters.url}
+            async with stack(setup, workers=workers, settings=on_it, log=log, cluster=False) as brim:
+                yield brim
+        return
     folder = Path(tempfile.mkdtemp(prefix="brim-bench-"))
     config = folder / "brim.toml"
     config.write_text(TENANT + setup)
@@ -194,7 +211,7 @@ async def stack(
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             await _until_ready(session, f"http://127.0.0.1:{port}/health/ready", process, log_path)
             urls = json.loads((folder / "data" / "servers.json").read_text())
-            redis = Redis.from_url(urls["redis_url"])
+            redis = Redis.from_url(_one_url(urls["redis_url"]))
             try:
                 yield Stack(base, session, redis, urls["database_url"], process.pid)
             finally:
@@ -203,6 +220,12 @@ async def stack(
         await _end(process)
         output.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _one_url(redis_url: str) -> str:
+    """Of a cluster its first node."""
+    cluster = read_url(redis_url)
+    return redis_url if cluster is None else cluster.node_url(cluster.seeds[0])
 
 
 async def _until_ready(
