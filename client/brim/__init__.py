@@ -19,6 +19,7 @@ from .errors import (
     UnexpectedAnswer,
     WaitTimedOut,
 )
+from .explanations import Connection, Explanation
 from .jsonl import ValidatedJsonl, validate_jsonl
 from .records import Batch, Delivery, Event, Headroom, Item
 from .retrying import RetryPolicy
@@ -35,9 +36,11 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "Conflict",
+    "Connection",
     "ConnectionFailed",
     "Delivery",
     "Event",
+    "Explanation",
     "Headroom",
     "Invalid",
     "InvalidJsonl",

@@ -15,6 +15,7 @@ from httpx_sse import EventSource
 from .answers import lacks_results, raise_refusal, read_answer, require_event_stream
 from .endpoints import Call, Endpoints
 from .errors import ApiError, BrimError, WaitTimedOut
+from .explanations import Connection, Explanation
 from .following import EventCursor, ResultsCursor
 from .records import Batch, Delivery, Event, Headroom, Item
 from .retrying import RetryPolicy, Tries
@@ -161,6 +162,18 @@ class AsyncClient:
     async def replay(self, batch_id: str, delivery_id: str) -> Delivery:
         """Send a callback again, whether it was delivered or is dead."""
         return await self._send(self._endpoints.replay(batch_id, delivery_id))
+
+    async def explain(self, batch_id: str, item_id: str | None = None) -> Explanation:
+        """Why a batch, or one item of it, waits: which limit binds, when it starts, when it ends."""
+        return await self._send(self._endpoints.explain(batch_id, item_id))
+
+    async def connections(self) -> Sequence[Connection]:
+        """The tenant's connections, and why those that are parked are. Needs a key with the scope setup:*."""
+        return await self._send(self._endpoints.connections())
+
+    async def resume_connection(self, connection: str) -> Connection:
+        """Let a parked connection be tried at once, by its id or name. Needs a key with the scope setup:*."""
+        return await self._send(self._endpoints.resume_connection(connection))
 
     async def headroom(self, resource: str | None = None, *, connection: str | None = None) -> Headroom:
         """What a resource or a connection would admit now."""

@@ -14,6 +14,7 @@ from httpx_sse import EventSource
 from .answers import lacks_results, raise_refusal, read_answer, require_event_stream
 from .endpoints import Call, Endpoints
 from .errors import ApiError, BrimError, WaitTimedOut
+from .explanations import Connection, Explanation
 from .following import EventCursor, ResultsCursor
 from .records import Batch, Delivery, Event, Headroom, Item
 from .retrying import RetryPolicy, Tries
@@ -165,6 +166,18 @@ class Client:
     def headroom(self, resource: str | None = None, *, connection: str | None = None) -> Headroom:
         """What a resource or a connection would admit now."""
         return self._send(self._endpoints.headroom(resource=resource, connection=connection))
+
+    def explain(self, batch_id: str, item_id: str | None = None) -> Explanation:
+        """Why a batch, or one item of it, waits: which limit binds, when it starts, when it ends."""
+        return self._send(self._endpoints.explain(batch_id, item_id))
+
+    def connections(self) -> Sequence[Connection]:
+        """The tenant's connections, and why those that are parked are. Needs a key with the scope setup:*."""
+        return self._send(self._endpoints.connections())
+
+    def resume_connection(self, connection: str) -> Connection:
+        """Let a parked connection be tried at once, by its id or name. Needs a key with the scope setup:*."""
+        return self._send(self._endpoints.resume_connection(connection))
 
     def stream(self, batch_id: str, last_event_id: int | None = None) -> Iterator[Event]:
         """Yield a batch's events, each once, from the start or after `last_event_id`, until it ends.

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, Unpack
 from urllib.parse import quote
 
 from .errors import UnexpectedAnswer
+from .explanations import Connection, Explanation, connections_of
 from .records import Batch, Delivery, Headroom, Item, Page
 from .settings import Settings
 from .submission import BodyOptions, ItemInput, create_body, create_lines, encode
@@ -93,6 +94,19 @@ class Endpoints:
     def get_item(self, batch_id: str, item_id: str) -> Call[Item]:
         """Read one item."""
         return Call("GET", f"{self._batch(batch_id)}/{_quote(item_id)}", Item.from_wire)
+
+    def explain(self, batch_id: str, item_id: str | None) -> Call[Explanation]:
+        """Why a batch, or one item of it, waits."""
+        part = "" if item_id is None else f"/{_quote(item_id)}"
+        return Call("GET", f"{self._batch(batch_id)}{part}/explain", Explanation.from_wire)
+
+    def connections(self) -> Call[tuple[Connection, ...]]:
+        """The tenant's connections."""
+        return Call("GET", f"/v1/ai-connection/{self._tenant}", connections_of)
+
+    def resume_connection(self, connection: str) -> Call[Connection]:
+        """Let a parked connection be tried at once. May be repeated."""
+        return Call("POST", f"/v1/ai-connection/{self._tenant}/{_quote(connection)}/resume", Connection.from_wire)
 
     def list(self, *, status: str | None, page_size: int, after: str | None) -> Call[Page[Batch]]:
         """Read one page of the batches, newest first."""

@@ -61,6 +61,12 @@ class Batch:
         """Items that have ended, in whatever way."""
         return self.completed + self.failed + self.cancelled
 
+    @property
+    def warning(self) -> str | None:
+        """Why the batch will not be done in time, or cannot go on, as the server saw it; None: nothing to warn of."""
+        feasibility = self.raw.get("feasibility")
+        return _text(feasibility.get("warning")) if isinstance(feasibility, Mapping) else None
+
     @classmethod
     def from_wire(cls, raw: Any) -> Batch:
         """Read the server's JSON object. Raises UnexpectedAnswer when it is no batch."""

@@ -80,6 +80,23 @@ class List:
 
 
 @dataclass(frozen=True, slots=True)
+class Explain:
+    """`brim explain`."""
+
+    batch_id: str
+    item_id: str | None
+    json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """`brim connections`. resume: id or name of the one to try again."""
+
+    resume: str | None
+    json: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """`brim cancel`."""
 
@@ -96,7 +113,7 @@ class Results:
     status: str | None
 
 
-Command = Submit | Watch | Get | List | Cancel | Results
+Command = Submit | Watch | Get | List | Explain | Connections | Cancel | Results
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Command, Where]:
@@ -115,6 +132,10 @@ def parse(argv: Sequence[str] | None) -> tuple[Command, Where]:
             return Get(found.batch, found.items, found.json), where
         case "list":
             return List(found.status, found.limit, found.json), where
+        case "explain":
+            return Explain(found.batch, found.item, found.json), where
+        case "connections":
+            return Connections(found.resume, found.json), where
         case "cancel":
             return Cancel(found.batch, found.json), where
         case _:
@@ -181,6 +202,13 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", parents=[json], help="show the newest batches")
     listing.add_argument("--status", type=str.upper, choices=_STATUSES)
     listing.add_argument("--limit", type=_positive, default=20, help="at most so many (default 20)")
+
+    explain = commands.add_parser("explain", parents=[json], help="say why a batch or an item waits")
+    explain.add_argument("batch", metavar="BATCH")
+    explain.add_argument("item", metavar="ITEM", nargs="?", help="one item of it")
+
+    connections = commands.add_parser("connections", parents=[json], help="show connections, and those that are parked")
+    connections.add_argument("--resume", metavar="NAME", help="let a parked one be tried at once, by name or id")
 
     cancel = commands.add_parser("cancel", parents=[json], help="stop a batch")
     cancel.add_argument("batch", metavar="BATCH")

@@ -12,8 +12,9 @@ from ..client import Client
 from ..errors import ConfigurationError, ConnectionFailed, Invalid
 from ..records import Batch, Event
 from ..submission import CallbackOptions, CreateOptions
-from .arguments import Cancel, Get, List, Results, Submit, Watch
+from .arguments import Cancel, Connections, Explain, Get, List, Results, Submit, Watch
 from .exit_codes import ExitCode
+from .explaining import print_connections, print_explanation
 from .output import print_batch, print_batches, print_items, say, write_event, write_items, write_json
 from .submission_file import ReadFile, read_submission
 from .views import progress_view
@@ -34,6 +35,8 @@ def submit(client: Client, command: Submit) -> ExitCode:
         if command.json:
             write_json(batch.raw)
         else:
+            if batch.warning is not None:
+                say(batch.warning)
             print(f"batch {batch.batch_id}: {batch.total_items:,} items, {batch.status}")
             print(f"watch it with: brim watch {batch.batch_id}")
         return ExitCode.OK
@@ -74,6 +77,34 @@ def list_batches(client: Client, command: List) -> ExitCode:
             write_json(batch.raw)
     else:
         print_batches(batches)
+    return ExitCode.OK
+
+
+def explain(client: Client, command: Explain) -> ExitCode:
+    """Say why a batch or an item waits."""
+    found = client.explain(command.batch_id, command.item_id)
+    if command.json:
+        write_json(found.raw)
+    else:
+        print_explanation(found)
+    return ExitCode.OK
+
+
+def connections(client: Client, command: Connections) -> ExitCode:
+    """Show the connections; or let one that is parked be tried at once."""
+    if command.resume is not None:
+        resumed = client.resume_connection(command.resume)
+        if command.json:
+            write_json(resumed.raw)
+        else:
+            print(f"connection {resumed.name} is tried again")
+        return ExitCode.OK
+    found = client.connections()
+    if command.json:
+        for each in found:
+            write_json(each.raw)
+    else:
+        print_connections(found)
     return ExitCode.OK
 
 

@@ -10,8 +10,8 @@ from typing import assert_never
 
 from ..client import Client
 from ..errors import BrimError
-from .arguments import Cancel, Command, Get, List, Results, Submit, Watch, Where, parse
-from .commands import cancel, get, list_batches, results, submit, watch
+from .arguments import Cancel, Command, Connections, Explain, Get, List, Results, Submit, Watch, Where, parse
+from .commands import cancel, connections, explain, get, list_batches, results, submit, watch
 from .exit_codes import ExitCode, exit_code_of
 from .output import say
 from .watching import Interrupted
@@ -55,6 +55,10 @@ def _run(command: Command, where: Where) -> ExitCode:
                 return get(client, command)
             case List():
                 return list_batches(client, command)
+            case Explain():
+                return explain(client, command)
+            case Connections():
+                return connections(client, command)
             case Cancel():
                 return cancel(client, command)
             case Results():

@@ -89,61 +89,64 @@ def print_batch(batch: Batch) -> None:
         "waiting": f"{batch.pending:,}" if batch.pending else None,
         "running": f"{batch.running:,}" if batch.running else None,
         "error": batch.error_message,
-        "created": _moment(batch.created_at),
-        "deadline": _moment(batch.deadline),
-        "expected end": None if batch.is_final else _moment(batch.estimated_completion_at),
-        "ended": _moment(batch.completed_at),
+        "created": moment(batch.created_at),
+        "deadline": moment(batch.deadline),
+        "expected end": None if batch.is_final else moment(batch.estimated_completion_at),
+        "ended": moment(batch.completed_at),
     }
     for name, value in rows.items():
         if value:
-            grid.add_row(f"[dim]{name}[/dim]", _plain(value))
-    _console().print(grid)
+            grid.add_row(f"[dim]{name}[/dim]", plain(value))
+    console().print(grid)
 
 
 def print_batches(batches: Iterable[Batch]) -> None:
     """A table of batches, the newest first."""
-    table = _table("batch", "status", "done", "failed", "created (UTC)")
+    rows = table("batch", "status", "done", "failed", "created (UTC)")
     for batch in batches:
         done = f"{batch.finished:,}/{batch.total_items:,}"
         created = "" if batch.created_at is None else f"{batch.created_at:%m-%d %H:%M}"
-        table.add_row(batch.batch_id, batch.status, done, f"{batch.failed:,}", created)
-    _console().print(table if table.row_count else "no batches")
+        rows.add_row(batch.batch_id, batch.status, done, f"{batch.failed:,}", created)
+    console().print(rows if rows.row_count else "no batches")
 
 
 def print_items(items: Iterable[Item]) -> None:
     """A table of items."""
-    table = _table("item", "custom id", "status", "tokens", "retries", "error")
+    rows = table("item", "custom id", "status", "tokens", "retries", "error")
     for item in items:
         tokens = "" if item.total_tokens is None else f"{item.total_tokens:,}"
         error = ": ".join(part for part in (item.error_code, item.error_message) if part)
-        table.add_row(
+        rows.add_row(
             item.item_id,
-            _plain(item.custom_id or ""),
+            plain(item.custom_id or ""),
             item.status,
             tokens,
             str(item.retry_count),
-            _plain(error),
+            plain(error),
         )
-    _console().print(table)
+    console().print(rows)
 
 
-def _table(*columns: str) -> Table:
+def table(*columns: str) -> Table:
+    """An empty table with these columns."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in ("batch", "item", "status"))
     return table
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
+def console() -> Console:
+    """Where tables go."""
+    found = Console(highlight=False)
     # Cut to a guessed 80 columns, ids in a file or a pipe would be of no use.
-    return console if console.is_terminal else Console(highlight=False, width=10_000)
+    return found if found.is_terminal else Console(highlight=False, width=10_000)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text from elsewhere, so that its brackets are no markup and its control characters do nothing."""
     return "".join(c if c.isprintable() else "·" for c in text).replace("[", r"\[")
 
 
-def _moment(moment: Any) -> str:
-    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+def moment(at: Any) -> str:
+    """A time for people; empty for none."""
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
