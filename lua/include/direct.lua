@@ -68,10 +68,11 @@ local function start_tag(id, t, def)
   return math.max(base, math.min(finish, base + service(t, def)))
 end
 
+local function covers(t, b) return t.covered == b.id or (t.covered == '' and share.covers(b)) end
+
 -- How a budget stands to a call: nil when it admits it now and nobody is before it; else how long it must wait, and
 -- whether that is only a guess (calls in flight must end, a probe must be answered). -1: for ever.
-local function standing(t, def, b)
-  local covered = t.covered == b.id or (t.covered == '' and share.covers(b))
+local function standing(t, def, b, covered)
   local wait = budget.wait(b, t, covered and 'covered' or 'direct')
   if wait < 0 then return -1, false end
   local places = b.def.max_in_flight
@@ -101,11 +102,13 @@ local function of_target(def, i)
   return model and { connection, model } or { connection }
 end
 
--- The worst of some budgets: the one that keeps the call waiting longest. Answers wait (0: none), guess, budget.
-local function worst(t, def, list)
+-- The worst of some budgets: the one that keeps the call waiting longest. Answers wait (0: none), guess, budget. What was
+-- learned of a model follows its connection: what is within the share there is within it here.
+local function worst(t, def, list, of_one_target)
   local longest, is_guess, by = 0, false, nil
+  local covered = of_one_target and covers(t, list[1])
   for _, b in ipairs(list) do
-    local wait, guess = standing(t, def, b)
+    local wait, guess = standing(t, def, b, covered or covers(t, b))
     if wait == -1 then return -1, false, b end
     if wait and wait > longest then longest, is_guess, by = wait, guess, b end
   end
@@ -130,7 +133,7 @@ function direct.check(t, def)
   for i = first, def.spill and #def.targets or first do
     local list = of_target(def, i)
     if not list then return 'unknown', def.targets[i] end
-    local target_wait, target_guess, target_by = worst(t, def, list)
+    local target_wait, target_guess, target_by = worst(t, def, list, true)
     if target_wait < 0 then
       never = target_by.id
     elseif target_wait == 0 and wait == 0 then

@@ -11,6 +11,14 @@ local SHARE_R, SHARE_T, SHARE_MOST = 10, 11, 12
 local SHARE_BURSTS = 10 -- so many bursts of its rate may be asked for at once
 local SHARE_FORGETS = 0.98 -- a large call is remembered for some dozens of others
 
+-- The share of a budget: what was learned of a model keeps the same part as its connection.
+function share.of(b)
+  for _, limit in ipairs(b and b.def.limits or {}) do
+    if limit.share > 0 then return limit.share end
+  end
+  return 0
+end
+
 local function shared(limit) return limit.share > 0 and limit.pace > 0 and limit.sub_buckets ~= nil end
 
 local function share_burst_ms(b, limit) return math.min(limit.period_ms, SHARE_BURSTS * burst_ms(b, limit)) end

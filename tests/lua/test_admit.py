@@ -36,7 +36,7 @@ async def end(bench: Bench, admission: Admission, *, sent_ago_ms: int | None = 0
 
 
 async def told(bench: Bench) -> list[str]:
-    names = await bench.redis.lrange(keys.grants(SHARD, HOLDER), 0, -1)
+    names: list[bytes] = await bench.redis.lrange(keys.grants(SHARD, HOLDER), 0, -1)  # type: ignore[assignment]
     return [name.decode() for name in names]
 
 
@@ -57,7 +57,8 @@ async def test_a_call_with_room_starts_at_once_and_leaves_nothing_behind(bench: 
     assert (admission.age_ms, admission.lease.target) == (0, 0)
     assert await in_flight(bench, "c") == await in_flight(bench, "k") == 1
     await end(bench, admission)
-    left = {key.decode().removeprefix(keys.prefix(SHARD)) for key in await bench.redis.keys("*")}
+    found: list[bytes] = await bench.redis.keys("*")  # type: ignore[assignment]
+    left = {key.decode().removeprefix(keys.prefix(SHARD)) for key in found}
     assert left <= {
         "epoch", "clock", "fence", "test-now", "budget:c", "budget:k", f"{keys.queue_name(queue_of(1))}:queue-state",
     }  # fmt: skip
