@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -60,6 +61,19 @@ class Settings(BaseSettings):
     spool_dir: Path | None = Field(
         None, description="Folder in which every batch of the OpenAI face is spooled while it runs."
     )
+    max_file_lines: int = Field(
+        50_000, ge=1, le=10_000_000, description="Most requests of a batch that comes as a file."
+    )
+    webhook_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="URLs that are told of every batch that comes as a file; comma list."
+    )
+    webhook_secret: SecretStr | None = Field(None, description="Signs what goes to `BRIM_WEBHOOK_URLS`.")
+    webhook_secret_old: SecretStr | None = Field(
+        None, description="The secret before it: while it is set, both sign, so that receivers can change over."
+    )
+    webhook_format: Literal["openai", "brim"] = Field(
+        "brim", description="Of what goes to `BRIM_WEBHOOK_URLS`: openai tells of ends only."
+    )
     callback_allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts that callbacks may reach although they are private; comma list."
     )
@@ -73,11 +87,33 @@ class Settings(BaseSettings):
             return tuple(part.strip().lower() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("webhook_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("webhook_urls")
+    @classmethod
+    def _are_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("each of BRIM_WEBHOOK_URLS must begin with http:// or https:// and name a host")
+        return value
+
     @model_validator(mode="after")
     def _secret_is_long_enough(self) -> Settings:
         if self.secret_key is not None and len(self.secret_key.get_secret_value()) < 32:
             raise ValueError("BRIM_SECRET_KEY must have 32 characters or more")
         return self
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets of BRIM_WEBHOOK_URLS, the newest first."""
+        given = (self.webhook_secret, self.webhook_secret_old)
+        return tuple(secret.get_secret_value() for secret in given if secret is not None)
 
     @property
     def renew_every_ms(self) -> int:

@@ -9,12 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from scheduler.domain.batch import Batch
-from scheduler.domain.ids import ItemIds
-from scheduler.domain.status import ItemStatus
-from scheduler.ports.deliveries import Delivery
 from scheduler.services.callback_guard import literal_address, refusal_of_address, refusal_of_url
-from scheduler.services.views import encode, encode_batch, item_view, running_item_view
 
 CONNECT_S = 10.0
 READ_S = 30.0
@@ -118,18 +113,6 @@ def _is_refusal(problem: BaseException | None) -> bool:
             return True
         problem, seen = problem.__cause__ or problem.__context__, seen + 1
     return False
-
-
-def render(delivery: Delivery) -> bytes:
-    """The body of a callback: the event, and the item or batch as it was then."""
-    payload = delivery.payload
-    if isinstance(payload, Batch):
-        shown = encode_batch(payload)
-    else:
-        ids = ItemIds(payload.batch_id)
-        running = payload.status is ItemStatus.RUNNING
-        shown = encode(running_item_view(payload, ids) if running else item_view(payload, ids))
-    return b'{"event":"%s","payload":%s}' % (delivery.event_name.encode(), shown)
 
 
 def receiver_of(url: str) -> str:

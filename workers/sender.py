@@ -17,10 +17,10 @@ from scheduler import metrics
 from scheduler.domain.errors import Unavailable
 from scheduler.ports.deliveries import Delivery, DeliveryResult, DeliveryStore
 from scheduler.providers.waits import wait_ms
-from workers.callbacks import Answer, post_callback, receiver_of, render
+from workers.callbacks import Answer, post_callback, receiver_of
 from workers.delivery_schedule import Again, Dead, Delivered, judge
 from workers.duty import backoff_s
-from workers.signing import delivery_headers
+from workers.parcels import Parcels
 
 LEASE_S = 60.0
 """Longer than the longest try (10 s connect + 30 s read) and its record."""
@@ -51,8 +51,10 @@ class Sender:
         concurrency: int,
         host_concurrency: int,
         utc_now: Callable[[], datetime],
+        parcels: Parcels,
     ) -> None:
         self._store = store
+        self._parcels = parcels
         self._session = session
         self._holder = holder
         self._allow_hosts = frozenset(allow_hosts)
@@ -125,7 +127,7 @@ class Sender:
         return sorted(full | {receiver for receiver in self._slow if self._busy[receiver]})
 
     def _start(self, delivery: Delivery) -> None:
-        receiver = receiver_of(delivery.callback.url)
+        receiver = receiver_of(delivery.url)
         self._busy[receiver] += 1
         task = asyncio.create_task(self._send(delivery, receiver))
         self._tasks.add(task)
@@ -133,16 +135,8 @@ class Sender:
 
     async def _send(self, delivery: Delivery, receiver: str) -> None:
         try:
-            body = render(delivery)
-            now = self._utc_now()
-            headers = delivery_headers(
-                delivery.delivery_id,
-                body,
-                delivery.callback.headers,
-                delivery.callback.secret,
-                int(now.timestamp()),
-            )
-            answer = await post_callback(self._session, delivery.callback.url, body, headers, self._allow_hosts)
+            parcel = self._parcels.of(delivery, int(self._utc_now().timestamp()))
+            answer = await post_callback(self._session, delivery.url, parcel.body, parcel.headers, self._allow_hosts)
             (self._slow.add if answer.status is None else self._slow.discard)(receiver)
             self._results.append(self._result(delivery, answer))
             self._recorded.set()

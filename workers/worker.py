@@ -39,6 +39,7 @@ from workers.holdings import Holdings
 from workers.learner import INTERVAL_S as LEARN_S
 from workers.learner import Learner
 from workers.loading import Loading
+from workers.parcels import Parcels
 from workers.reclaimer import Reclaimer
 from workers.reconciler import Reconciler
 from workers.refiller import Refiller
@@ -138,6 +139,7 @@ class Worker:
             settings.delivery_concurrency,
             settings.delivery_host_concurrency,
             _utc_now,
+            Parcels(settings.webhook_secrets, self._vault.open),
         )
         committer = Committer(store.outcomes, holdings, returns, renewer, database_clock, clock, wall, sender.wake)
         wakes = Wakes(self._bell, live, settings.safety_poll_s, clock)

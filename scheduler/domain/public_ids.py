@@ -8,6 +8,8 @@ from uuid import UUID
 FILE = "file-"
 BATCH = "batch_"
 REQUEST = "batch_req_"
+ITEM = "item_"
+EVENT = "evt_"
 
 _DIGITS = re.compile(r"[0-9a-f]{32}")
 

@@ -9,25 +9,42 @@ from typing import Protocol
 from uuid import UUID
 
 from scheduler.domain.batch import Batch, CallbackOptions, Item
+from scheduler.domain.submission import WebhookTarget
 from scheduler.ports.pages import Page
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """One callback to send. payload: the event that it carries (item or batch as of then, or a running item).
+class Webhook:
+    """An event of a submission, to be sent in the format of its target. data: JSON of what it carries."""
 
-    attempts: tries made before this one. event_name: "ITEM_UPDATE" | "BATCH_UPDATE". tried_since: where the 24 h of
-    tries begin: its making, or its last replay.
+    target: WebhookTarget
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One callback or webhook to send. payload: the event that it carries (item or batch as of then, or a running item,
+    or an event of a submission).
+
+    callback: None for a webhook. attempts: tries made before this one. event_name: "ITEM_UPDATE" | "BATCH_UPDATE", or
+    that of a webhook. tried_since: where the 24 h of tries begin: its making, or its last replay.
     """
 
     delivery_id: UUID
     batch_id: UUID
-    callback: CallbackOptions
+    callback: CallbackOptions | None
     event_name: str
-    payload: Batch | Item
+    payload: Batch | Item | Webhook
     attempts: int
     created_at: datetime
     tried_since: datetime
+
+    @property
+    def url(self) -> str:
+        """Where it goes."""
+        if isinstance(self.payload, Webhook):
+            return self.payload.target.url
+        return self.callback.url if self.callback else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +62,11 @@ class DeliveryResult:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """A callback as its owner sees it. kind: "running" | "item" | "batch". state: "waiting" | "delivered" | "dead".
+    """A callback as its owner sees it. kind: "running" | "item" | "batch" | "webhook". state: "waiting" | "delivered" |
+    "dead".
 
     seq and run: of the item, event_no: of the event, where there is one. next_try_at: while it waits.
-    last_status: of the last try that was answered. last_error: why the last try did not succeed.
+    last_status: of the last try that was answered. last_error: why the last try did not succeed. event: of a webhook.
     """
 
     delivery_id: UUID
@@ -63,6 +81,7 @@ class DeliveryRecord:
     finished_at: datetime | None
     last_status: int | None
     last_error: str | None
+    event: str | None = None
 
 
 class DeliveryStore(Protocol):

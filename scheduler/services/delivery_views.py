@@ -13,10 +13,11 @@ from scheduler.ports.deliveries import DeliveryRecord
 
 
 class DeliveryView(Struct, rename="camel", frozen=True):
-    """A callback. last_status: of the last try that was answered; last_error: why the last try did not succeed."""
+    """A callback. event: ITEM_UPDATE, BATCH_UPDATE, or that of a webhook (batch.completed …). last_status: of the last
+    try that was answered; last_error: why the last try did not succeed."""
 
     delivery_id: UUID
-    event: Literal["ITEM_UPDATE", "BATCH_UPDATE"]
+    event: str
     item_id: UUID | None
     event_number: int | None
     state: Literal["WAITING", "DELIVERED", "DEAD"]
@@ -39,7 +40,7 @@ def delivery_view(batch_id: UUID, record: DeliveryRecord) -> DeliveryView:
     """A record of the outbox as its owner sees it."""
     return DeliveryView(
         delivery_id=record.delivery_id,
-        event="BATCH_UPDATE" if record.kind == "batch" else "ITEM_UPDATE",
+        event=record.event or ("BATCH_UPDATE" if record.kind == "batch" else "ITEM_UPDATE"),
         item_id=None if record.seq is None else ItemIds(batch_id).of(record.seq),
         event_number=record.event_no,
         state=_STATES[record.state],

@@ -45,16 +45,20 @@ FROM picked p WHERE d.batch_id = p.batch_id AND d.delivery_id = p.delivery_id
 RETURNING d.batch_id, d.delivery_id;
 
 -- name: payloads
--- Deliveries with what they carry: an item as its outcome left it, an item that runs, or a snapshot of the batch.
+-- Deliveries with what they carry: an item as its outcome left it, an item that runs, a snapshot of the batch, or an
+-- event of a submission with its target.
 -- Params: $1 batches, $2 deliveries
 SELECT d.delivery_id, d.kind, d.attempts, d.created_at AS delivery_created_at,
-    coalesce(d.replayed_at, d.created_at) AS tried_since, w.batch_id AS of_batch, e.snapshot, r.*
+    coalesce(d.replayed_at, d.created_at) AS tried_since, w.batch_id AS of_batch, d.event, d.data, t.format, t.url, t.secrets,
+    e.snapshot, r.*
 FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS w (batch_id, delivery_id, ord)
 CROSS JOIN LATERAL (
     SELECT * FROM deliveries d WHERE d.batch_id = w.batch_id AND d.delivery_id = w.delivery_id LIMIT 1) d
 LEFT JOIN LATERAL (
     SELECT * FROM events e WHERE e.batch_id = w.batch_id AND e.event_no = d.event_no LIMIT 1) e ON d.kind = 'batch'
-LEFT JOIN LATERAL item_record(w.batch_id, d.seq, d.run) r ON d.kind <> 'batch'
+LEFT JOIN LATERAL (
+    SELECT * FROM webhook_targets t WHERE t.batch_id = w.batch_id AND t.no = d.target LIMIT 1) t ON d.kind = 'webhook'
+LEFT JOIN LATERAL item_record(w.batch_id, d.seq, d.run) r ON d.kind IN ('running', 'item')
 ORDER BY w.ord;
 
 -- name: next_due
@@ -82,7 +86,7 @@ FROM held h WHERE d.batch_id = h.batch_id AND d.delivery_id = h.delivery_id;
 -- Deliveries of a batch, oldest first.
 -- Params: $1 batch, $2 after this delivery, $3 how many
 SELECT delivery_id, kind, state, seq, run, event_no, attempts, created_at, due_at AS next_try_at, finished_at,
-    last_status, reason AS last_error
+    last_status, reason AS last_error, event
 FROM deliveries WHERE batch_id = $1 AND delivery_id > $2 ORDER BY delivery_id LIMIT $3;
 
 -- name: replay_delivery
@@ -96,5 +100,5 @@ WHERE batch_id = $1 AND delivery_id = $2 AND holder IS NULL;
 -- One delivery.
 -- Params: $1 batch, $2 delivery
 SELECT delivery_id, kind, state, seq, run, event_no, attempts, created_at, due_at AS next_try_at, finished_at,
-    last_status, reason AS last_error
+    last_status, reason AS last_error, event
 FROM deliveries WHERE batch_id = $1 AND delivery_id = $2;

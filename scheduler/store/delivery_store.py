@@ -11,7 +11,8 @@ from uuid import UUID
 from scheduler.domain.batch import Batch, Item
 from scheduler.domain.errors import InvariantBroken
 from scheduler.domain.status import ItemStatus
-from scheduler.ports.deliveries import Delivery, DeliveryRecord, DeliveryResult
+from scheduler.domain.submission import WebhookFormat, WebhookTarget
+from scheduler.ports.deliveries import Delivery, DeliveryRecord, DeliveryResult, Webhook
 from scheduler.ports.pages import Page
 from scheduler.store.database import Database
 from scheduler.store.item_rows import item_of, storable
@@ -103,7 +104,10 @@ class PostgresDeliveryStore:
             rows = await connection.fetch(_SQL["payloads"], batch_ids, [row["delivery_id"] for row in leased])
             found = await connection.fetch(_GET_BATCHES, list(set(batch_ids)))
         batches = {row["batch_id"]: batch_of(row) for row in found}
-        return tuple(_delivery_of(row, batches[row["of_batch"]]) for row in rows)
+        return tuple(
+            _webhook_of(row) if row["kind"] == "webhook" else _delivery_of(row, batches[row["of_batch"]])
+            for row in rows
+        )
 
 
 def _state(result: DeliveryResult) -> str:
@@ -123,6 +127,21 @@ def _delivery_of(row: Row, batch: Batch) -> Delivery:
         callback=batch.callback,
         event_name="BATCH_UPDATE" if row["kind"] == "batch" else "ITEM_UPDATE",
         payload=_payload_of(row, batch),
+        attempts=row["attempts"],
+        created_at=row["delivery_created_at"],
+        tried_since=row["tried_since"],
+    )
+
+
+def _webhook_of(row: Row) -> Delivery:
+    secrets = row["secrets"]
+    target = WebhookTarget(WebhookFormat(row["format"]), row["url"], None if secrets is None else tuple(secrets))
+    return Delivery(
+        delivery_id=row["delivery_id"],
+        batch_id=row["of_batch"],
+        callback=None,
+        event_name=row["event"],
+        payload=Webhook(target, row["data"].encode()),
         attempts=row["attempts"],
         created_at=row["delivery_created_at"],
         tried_since=row["tried_since"],

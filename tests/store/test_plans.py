@@ -59,6 +59,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "delivery.payloads": {
         "deliveries": {"batch_id", "delivery_id"},
         "events": {"batch_id", "event_no"},
+        "webhook_targets": {"batch_id", "no"},
         "batches": {"batch_id"},
         "items": {"batch_id", "seq"},
         "batch_flows": {"batch_id", "no"},
@@ -71,6 +72,11 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "batch.list_batches_of_status": {
         "batches": {"environment_id", "status", "batch_id"},
         "api_keys": {"api_key_id"},
+    },
+    "submission.get_submission": {"submissions": {"batch_id"}, "batches": {"batch_id"}},
+    "submission.list_submissions": {
+        "submissions": {"environment_id", "source_format", "batch_id"},
+        "batches": {"batch_id"},
     },
     "shard.unfinished_flows": {"batches": {"shard", "batch_id"}, "batch_flows": {"batch_id"}},
     "setup.api_key_by_hash": {"api_keys": {"key_hash"}},

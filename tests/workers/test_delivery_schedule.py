@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import Webhook
 from workers.delivery_schedule import Again, Dead, Delivered, judge
 from workers.signing import delivery_headers
 
-DELIVERY = UUID(int=7)
+DELIVERY = str(UUID(int=7))
 
 
 def again(attempts: int, **changes: float | None) -> float:
@@ -55,17 +55,17 @@ def test_what_may_pass_is_tried_again(status: int | None) -> None:
 def test_the_standard_package_verifies_our_signature(secret: str) -> None:
     body = '{"event":"ITEM_UPDATE","payload":{"é":1}}'.encode()
     now_s = int(datetime.now(UTC).timestamp())
-    headers = delivery_headers(DELIVERY, body, {}, secret, now_s)
+    headers = delivery_headers(DELIVERY, body, {}, [secret], now_s)
     key = secret if secret.startswith("whsec_") else secret.encode()
     assert Webhook(key).verify(body, headers)
 
 
 def test_users_headers_are_merged_but_never_replace_ours() -> None:
     user = {"x-webhook-id": "theirs", "Content-Length": "0", "host": "x", "X-Mine": "1", "content-type": "text/plain"}
-    headers = delivery_headers(DELIVERY, b"{}", user, None, 0)
+    headers = delivery_headers(DELIVERY, b"{}", user, [], 0)
     assert headers == {
         "X-Mine": "1",
         "Content-Type": "application/json",
         "User-Agent": "brim",
-        "X-Webhook-Id": str(DELIVERY),
+        "X-Webhook-Id": DELIVERY,
     }
