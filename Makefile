@@ -76,6 +76,6 @@ clean:
 # Not part of anything above: it needs the network. Machines with a mirror of their own: LOCK_FLAGS="--index-url …".
 lock:
 	$(UV_PIP) compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(LOCK_FLAGS) \
-	  pyproject.toml -o requirements.lock
+	  pyproject.toml --extra s3 -o requirements.lock
 	$(UV_PIP) compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(LOCK_FLAGS) \
 	  pyproject.toml $(CLIENT) --extra embedded --extra s3 --group dev -o requirements-dev.lock
