@@ -32,6 +32,8 @@ FLUSH = 256
 """Most outcomes of one flush; more only add latency."""
 PATIENT_SKIPS = 3
 """An outcome whose batch was locked so often waits for the lock."""
+STALE_TRIES = 3
+"""A flush that Postgres carried out too late for its leases is repeated so often while they are still ours."""
 TRIES = 5
 """Flushes of the same outcomes that may fail for another reason than an absent Postgres."""
 BACKLOG = 4_000
@@ -59,6 +61,7 @@ class Finished:
     profile: Profile = GENERIC
     skips: int = 0
     tries: int = 0
+    stale: int = 0
 
     @property
     def size(self) -> int:
@@ -179,6 +182,11 @@ class Committer:
         except Unavailable:
             return await self._again(taken, wait_for_locks)
         lost = len(taken) - len(kept)
+        unsure = [f for f in kept if f.held.deadline_s <= self._clock()]
+        if unsure:
+            # Neither prolonged nor lost: their shard is being recovered, and Postgres would refuse them now.
+            kept = [f for f in kept if f.held.deadline_s > self._clock()]
+            await self._again(unsure, wait_for_locks)
         if not kept:
             return Committed(lost=lost)
         started_s = self._clock()
@@ -271,6 +279,12 @@ class Committer:
                 (self._patient if finished.skips >= PATIENT_SKIPS else self._waiting).append(finished)
                 self._first.set()
                 continue
+            if became is Recorded.STALE and self._may_be_ours(finished):
+                # The statement took longer than the lease had left; that was prolonged meanwhile, or is now.
+                held.deadline_s = min(held.deadline_s, self._clock())
+                self._waiting.append(finished)
+                self._first.set()
+                continue
             self._bytes -= finished.size
             if became is Recorded.STALE:
                 self._holdings.drop(held)
@@ -296,6 +310,10 @@ class Committer:
             deferred=counts[Recorded.DEFERRED],
             lost=lost,
         )
+
+    def _may_be_ours(self, finished: Finished) -> bool:
+        finished.stale += 1
+        return finished.stale <= STALE_TRIES and not finished.held.lost
 
 
 def _settling(finished: Finished) -> Settling:

@@ -56,14 +56,17 @@ class FakeReturns:
 
 
 class FakeRenewer:
-    """Loses what it is told to lose."""
+    """Loses what it is told to lose, and prolongs all but what its shard, recovering, does not know."""
 
     def __init__(self) -> None:
         self.losing: set[int] = set()
+        self.unknown: set[int] = set()
 
     async def renew(self, helds: Sequence[Held]) -> Renewed:
         for held in helds:
             held.lost = held.lease.entry.position in self.losing
+            if not held.lost and held.lease.entry.position not in self.unknown:
+                held.deadline_s = time.monotonic() + 10.0
         return Renewed(len(helds), 0)
 
 
@@ -134,6 +137,42 @@ async def test_a_duplicate_is_settled_and_a_stale_one_is_left_to_its_new_holder(
     done = await rig.committer.run_once()
     assert (done.duplicate, done.stale) == (1, 1)
     assert rig.returns.settled == [1]
+
+
+async def test_an_outcome_that_came_too_late_for_its_lease_is_flushed_again_while_the_lease_can_be_renewed() -> None:
+    rig = Rig()
+    rig.database_clock.observe(datetime(2026, 1, 1, tzinfo=UTC), time.monotonic())
+    rig.store.verdict = lambda _: Recorded.STALE if len(rig.store.flushes) == 1 else Recorded.RECORDED
+    rig.put(1)
+    assert (await rig.committer.run_once()).stale == 1
+    assert (await rig.committer.run_once()).recorded == 1
+    first, second = (flushed[0].valid_until for flushed, _ in rig.store.flushes)
+    assert first is not None
+    assert second is not None
+    assert second > first
+    assert rig.returns.settled == [1]
+
+
+async def test_an_outcome_that_stays_stale_is_let_go() -> None:
+    rig = Rig()
+    rig.store.verdict = lambda _: Recorded.STALE
+    rig.put(1)
+    for _ in range(committer_module.STALE_TRIES + 1):
+        await rig.committer.run_once()
+    assert len(rig.committer) == 0
+    assert len(rig.holdings) == 0
+    assert rig.returns.settled == []
+
+
+async def test_what_a_recovering_shard_neither_prolongs_nor_loses_waits_beside_the_others() -> None:
+    rig = Rig()
+    rig.renewer.unknown = {1}
+    rig.put(1, deadline_in_s=-1)
+    rig.put(2)
+    assert (await rig.committer.run_once()).recorded == 1
+    assert [outcome.seq for outcome in rig.store.flushes[0][0]] == [2]
+    rig.renewer.unknown = set()
+    assert (await rig.committer.run_once()).recorded == 1
 
 
 async def test_a_locked_batch_is_flushed_again_and_waited_for_after_three_skips() -> None:
