@@ -274,15 +274,7 @@ class Committer:
         for finished, became in zip(outcomes, flushed.recorded, strict=True):
             counts[became] += 1
             held = finished.held
-            if became is Recorded.DEFERRED:
-                finished.skips += 1
-                (self._patient if finished.skips >= PATIENT_SKIPS else self._waiting).append(finished)
-                self._first.set()
-                continue
-            if became is Recorded.STALE and self._may_be_ours(finished):
-                # The statement took longer than the lease had left; that was prolonged meanwhile, or is now.
-                held.deadline_s = min(held.deadline_s, self._clock())
-                self._waiting.append(finished)
+            if self._stays(finished, became):
                 self._first.set()
                 continue
             self._bytes -= finished.size
@@ -311,9 +303,18 @@ class Committer:
             lost=lost,
         )
 
-    def _may_be_ours(self, finished: Finished) -> bool:
-        finished.stale += 1
-        return finished.stale <= STALE_TRIES and not finished.held.lost
+    def _stays(self, finished: Finished, became: Recorded) -> bool:
+        """Keep for another flush what was skipped, and what came too late for a lease that may still be ours."""
+        if became is Recorded.DEFERRED:
+            finished.skips += 1
+            (self._patient if finished.skips >= PATIENT_SKIPS else self._waiting).append(finished)
+            return True
+        if became is Recorded.STALE and not finished.held.lost and finished.stale < STALE_TRIES:
+            finished.stale += 1
+            finished.held.deadline_s = min(finished.held.deadline_s, self._clock())  # to be renewed first
+            self._waiting.append(finished)
+            return True
+        return False
 
 
 def _settling(finished: Finished) -> Settling:
