@@ -1,0 +1,1 @@
+"""Contents of files: on disk and in an object store."""
