@@ -69,11 +69,13 @@ class ClusterBell:
     async def close(self) -> None:
         """Close the connections; nobody may wait any more."""
         self._closed = True
-        for client in self._clients.values():
-            await client.aclose()
+        for shard in list(self._clients):
+            await self._forget(shard)
         if self._listeners:
-            # Their connections are gone, so they end by themselves.
+            # Their connections are gone, so they end by themselves; one may have opened another just now.
             await asyncio.wait(self._listeners.values(), timeout=1.0)
+        for shard in list(self._clients):
+            await self._forget(shard)
 
     async def _listen(self, shard: int) -> None:
         in_trouble = False
@@ -83,7 +85,8 @@ class ClusterBell:
             except (Unavailable, redis.exceptions.ResponseError):
                 in_trouble = True
                 await self._forget(shard)
-                await asyncio.sleep(TROUBLE_PAUSE_S)
+                if not self._closed:
+                    await asyncio.sleep(TROUBLE_PAUSE_S)
                 continue
             if popped or in_trouble:
                 in_trouble = False

@@ -53,7 +53,8 @@ def connect(url: str, *, blocking: bool = False, on_connect: Callable[[Any], Awa
         socket_timeout=BLOCKED_S if blocking else 10.0,
         socket_connect_timeout=5.0,
         health_check_interval=0,
-        retry=Retry(NoBackoff(), 1),
+        # Whoever blocks hears of a broken connection: what came meanwhile may have been missed.
+        retry=Retry(NoBackoff(), 0 if blocking else 1),
         retry_on_error=[redis.exceptions.ConnectionError],
         redis_connect_func=on_connect,
     )
