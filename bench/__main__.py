@@ -1,6 +1,7 @@
-"""Run the benches and print what they measured: `python -m bench [noop] [http] [idle] [limits] [budgets]`.
+"""Run the benches and print what they measured: `python -m bench [noop] [http] [idle] [limits] [budgets] [failover]`.
 
-Without names `noop`, `http` and `idle`: `limits` takes twelve minutes, `budgets` about ten (`--quick`: two).
+Without names `noop`, `http` and `idle`: `limits` takes twelve minutes, `budgets` about ten (`--quick`: two), `failover`
+three. BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of three masters.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import argparse
 import asyncio
 import sys
 
-from bench import latency, limits, throughput
+from bench import failover, latency, limits, throughput
 from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits", "budgets")
+LONG = ("limits", "budgets", "failover")
 
 
 def show(name: str, value: str) -> None:
@@ -60,6 +61,17 @@ async def run_limits(shape: str) -> None:
         show(f"{kind}: items completed", str(result.completed))
 
 
+async def run_failover() -> None:
+    """A cluster's master killed twice."""
+    result = await failover.fail_over()
+    gaps = ", ".join(f"{gap_s:.1f}" for gap_s in result.gaps_s)
+    show("failover: seconds from each kill to the next call", gaps)
+    show(f"failover: worst sliding minute, requests of {failover.RPM}", str(result.worst_minute))
+    show("failover: 429s", str(result.refused))
+    show(f"failover: items completed of {failover.ITEMS:,}", str(result.completed))
+    show("failover: calls repeated", str(result.repeated))
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench")
@@ -86,6 +98,8 @@ def main() -> int:
     asyncio.run(run(names))
     if "limits" in names:
         asyncio.run(run_limits(given.shape))
+    if "failover" in names:
+        asyncio.run(run_failover())
     if "budgets" not in names:
         return 0
     if given.admissions:

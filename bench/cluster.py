@@ -97,6 +97,10 @@ class Node:
         text = reply.decode() if isinstance(reply, bytes) else reply
         return text if isinstance(text, dict) else dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
+    def follows(self) -> bool:
+        """Whether it is a replica that has its master's data."""
+        return self.client.info("replication").get("master_link_status") == "up"
+
     def answers(self) -> bool:
         """Whether it is up and has loaded its data."""
         try:
@@ -146,6 +150,12 @@ class LoopbackCluster:
         """The node that got the slot when the cluster was made."""
         return self.masters[next(i for i, (first, end) in enumerate(self._ranges()) if first <= slot < end)]
 
+    def owner_of(self, slot: int) -> Node:
+        """The node that serves the slot now, as a node that answers knows it."""
+        teller = next(node for node in self.nodes if node.answers())
+        port = next(int(row[2][1]) for row in teller.ask("CLUSTER", "SLOTS") if row[0] <= slot <= row[1])
+        return next(node for node in self.nodes if node.port == port)
+
     def clear(self) -> None:
         """Empty all masters, also of scripts."""
         for node in self.masters:
@@ -169,10 +179,7 @@ class LoopbackCluster:
             master_id = master.ask("CLUSTER", "MYID").decode()
             _until(lambda r=replica, m=master_id: _becomes_replica(r, m), "a replica knows its master")  # type: ignore[misc]
         for replica in self.nodes[self._masters :]:
-            _until(
-                lambda r=replica: r.client.info("replication").get("master_link_status") == "up",  # type: ignore[misc]
-                "a replica has its master's data",
-            )
+            _until(replica.follows, "a replica has its master's data")
 
     def _knows_all(self, node: Node) -> bool:
         info = node.cluster_info()
