@@ -24,6 +24,7 @@ from workers.committer import Committer, Finished
 from workers.decision import GiveBack, Pause, PauseWhy, Record, decide
 from workers.holdings import Held, Holdings
 from workers.learner import Learner
+from workers.observer import Observer
 from workers.returns import Returning, Returns
 
 UNPAUSED_DELAY_MS = 1_000
@@ -57,6 +58,7 @@ class Attempts:
         returns: Returns,
         circuit: Circuit,
         learner: Learner,
+        observer: Observer,
         clock: Callable[[], float],
         on_late: Callable[[], None],
     ) -> None:
@@ -67,6 +69,7 @@ class Attempts:
         self._returns = returns
         self._circuit = circuit
         self._learner = learner
+        self._observer = observer
         self._clock = clock
         self._on_late = on_late
         self._tasks: set[asyncio.Task[None]] = set()
@@ -136,6 +139,7 @@ class Attempts:
     async def _end(self, job: Job, end: AttemptEnd) -> None:
         held, now_s = job.held, self._clock()
         self._note(job, end, now_s)
+        self._observer.saw(held.shard, job.account, job.model, held, end, now_s)
         if held.lost:
             self._holdings.drop(held)
             return

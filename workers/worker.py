@@ -39,6 +39,8 @@ from workers.holdings import Holdings
 from workers.learner import INTERVAL_S as LEARN_S
 from workers.learner import Learner
 from workers.loading import Loading
+from workers.observer import INTERVAL_S as OBSERVE_S
+from workers.observer import KEEP_S, Observer
 from workers.parcels import Parcels
 from workers.reclaimer import Reclaimer
 from workers.reconciler import Reconciler
@@ -86,6 +88,7 @@ class _Duties:
     reconciler: Reconciler
     sealer: Sealer
     learner: Learner
+    observer: Observer
     keeper: filekeeper.FileKeeper
     pruner: pruner.Pruner
     beat: beat.Beat
@@ -145,12 +148,15 @@ class Worker:
         wakes = Wakes(self._bell, live, settings.safety_poll_s, clock)
         refiller = Refiller(Refill(store, engine), self._recovery)
         learner = Learner(store.setup)
+        observer = Observer(engine, store.setup, clock)
         dispatcher: Dispatcher
 
         def was_late() -> None:
             dispatcher.was_late()
 
-        attempts = Attempts(engine, adapter, holdings, committer, returns, Circuit(), learner, clock, was_late)
+        attempts = Attempts(
+            engine, adapter, holdings, committer, returns, Circuit(), learner, observer, clock, was_late
+        )
         loading = Loading(
             store,
             catalog,
@@ -195,6 +201,7 @@ class Worker:
             reconciler=Reconciler(store, engine, self._recovery, live, _utc_now),
             sealer=Sealer(store, engine, self._recovery, settings.window_entries, settings.upload_silence_s),
             learner=learner,
+            observer=observer,
             keeper=filekeeper.FileKeeper(self._files, _utc_now),
             pruner=pruner.Pruner(store.shards),
             beat=beat.Beat(store.shards, self.holder, lambda: self._info(holdings, committer)),
@@ -213,6 +220,8 @@ class Worker:
             asyncio.create_task(every(settings.reconcile_s, d.reconciler.run_once, stop, name="reconciler")),
             asyncio.create_task(every(SEAL_S, d.sealer.run_once, stop, name="sealer")),
             asyncio.create_task(every(LEARN_S, d.learner.run_once, stop, name="learner")),
+            asyncio.create_task(every(OBSERVE_S, d.observer.run_once, stop, name="observer")),
+            asyncio.create_task(every(KEEP_S, d.observer.keep_once, stop, name="learned-limits")),
             asyncio.create_task(every(filekeeper.INTERVAL_S, d.keeper.run_once, stop, name="filekeeper")),
             asyncio.create_task(every(pruner.INTERVAL_S, d.pruner.run_once, stop, name="pruner")),
             asyncio.create_task(every(d.reclaimer.interval_s, d.reclaimer.run_once, stop, name="reclaimer")),

@@ -107,6 +107,16 @@ class Door:
         self.judge.arrival(now_us, tokens, admitted)
         return answer
 
+    def rates(self, shape: str, now_us: int) -> list[tuple[str, int, int, int]]:
+        """What that shape's answers say: (requests or tokens, limit, remaining, reset_ms)."""
+        watched = self.watched[shape]
+        both = (("requests", watched.requests), ("tokens", watched.tokens))
+        return [
+            (name, meter.limit, max(0, meter.room(now_us)), -(-meter.full_in_us(now_us) // 1000))
+            for name, meter in both
+            if meter is not None
+        ]
+
     def change(self, requests: int, now_us: int) -> None:
         """Another request limit from now on; what was used stays used. Only for `sliding` and buckets."""
         self.requests = requests

@@ -74,7 +74,8 @@ class Counts:
 
 
 class World:
-    """A shard, its claimers and its providers. Hooks: on_admitted(now_us, lease) for each leased entry."""
+    """A shard, its claimers and its providers. Hooks: on_admitted(now_us, lease) for each leased entry,
+    on_arrived(lease, departed_us) for each call that came to its door."""
 
     def __init__(
         self, engine: RedisEngine, redis: ClockedRedis, *, workers: int = 2, seed: int = 1, delays: Delays | None = None
@@ -84,6 +85,7 @@ class World:
         self.counts = Counts()
         self.doors: dict[str, Door] = {}
         self.on_admitted: Callable[[int, Lease], None] | None = None
+        self.on_arrived: Callable[[Lease, int], None] | None = None
         self._delays = delays or Delays()
         self._random = random.Random(seed)
         self._events: list[tuple[int, int, Action]] = []
@@ -230,6 +232,8 @@ class World:
         async def arrive() -> None:
             budget = self._targets[lease.ref.flow.queue.resource_id][lease.target]
             refused_ms = self.doors[budget].arrive(self.now_us, lease.entry.in_tokens)
+            if self.on_arrived is not None:
+                self.on_arrived(lease, departed_us)
             if refused_ms is None:
                 answered_us = self.now_us + self._between(self._delays.latency)
                 self.at(answered_us, lambda: self._answered(worker, lease, departed_us))

@@ -18,6 +18,7 @@ from scheduler.domain.work import (
     FlowRef,
     Lease,
     LeaseRef,
+    Limit,
     LimitHeadroom,
     Meter,
     QueueDefinition,
@@ -52,22 +53,24 @@ class UnexpectedReply(InvariantBroken):
         super().__init__(f"script {script} answered {reply!r}")
 
 
+def limit_argument(limit: Limit) -> list[Any]:
+    """One limit as set_limits and observe take it."""
+    return [
+        PERIODS[limit.period][0] + METERS[limit.meter][0],
+        PERIODS[limit.period][1],
+        -1 if limit.requests is None else limit.requests,
+        -1 if limit.tokens is None else limit.tokens,
+        -1 if limit.pace is None else limit.pace,
+        limit.burst_ms,
+        METERS[limit.meter][1],
+        limit.direct_share,
+    ]
+
+
 def budget_argument(definition: BudgetDefinition) -> str:
     """A budget as set_limits takes it."""
-    limits = [
-        [
-            PERIODS[limit.period][0] + METERS[limit.meter][0],
-            PERIODS[limit.period][1],
-            -1 if limit.requests is None else limit.requests,
-            -1 if limit.tokens is None else limit.tokens,
-            -1 if limit.pace is None else limit.pace,
-            limit.burst_ms,
-            METERS[limit.meter][1],
-            limit.direct_share,
-        ]
-        for limit in definition.limits
-    ]
     in_flight = -1 if definition.max_in_flight is None else definition.max_in_flight
+    limits = [limit_argument(limit) for limit in definition.limits]
     return json.dumps([definition.budget_id, definition.version, in_flight, limits])
 
 

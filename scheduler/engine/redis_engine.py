@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 from redis.asyncio import Redis
 
 from scheduler.domain.direct import Admission, DirectAsk
+from scheduler.domain.observation import LearnedLimits, Observation
 from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
     BudgetDefinition,
@@ -26,7 +27,7 @@ from scheduler.domain.work import (
     Settlement,
     ShardDepths,
 )
-from scheduler.engine import codec, keys, reads, scripts, standings
+from scheduler.engine import codec, keys, observing, reads, scripts, standings
 from scheduler.engine.address import read_url
 from scheduler.engine.admission import Grants, admit_arguments, read_admission
 from scheduler.engine.bell import Bell
@@ -230,6 +231,12 @@ class RedisEngine:
     async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str, *, refused: bool = False) -> None:
         """Let nothing through a budget for a while, then one probe at a time."""
         await self._run("pause_budget", shard, budget, pause_ms, reason, int(refused))
+
+    async def observe(self, shard: int, observations: Sequence[Observation]) -> Sequence[LearnedLimits]:
+        """Take over what answers said of limits; answers what is known now of those whose definition changed."""
+        return observing.read_observed(
+            await self._run("observe", shard, *map(observing.observe_argument, observations))
+        )
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
         """Change weight, budgets and pause of a live flow."""

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from scheduler.domain.direct import Admission, DirectAsk
 from scheduler.domain.errors import Unavailable
+from scheduler.domain.observation import LearnedLimits, Observation
 from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
     BudgetDefinition,
@@ -137,6 +138,11 @@ class Engine(Protocol):
     async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str, *, refused: bool = False) -> None:
         """Let nothing through a budget for pause_ms, then one probe at a time until one is settled, then a ramp.
         refused: the provider said "too much", so the budget's bursts become smaller from now on."""
+        ...
+
+    async def observe(self, shard: int, observations: Sequence[Observation]) -> Sequence[LearnedLimits]:
+        """Take over what answers said of limits: those of a (connection, model), use of the same key by others, calls
+        at once that are worth it. At most 64, of different models. Answers what is known now where that changed."""
         ...
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:

@@ -1,5 +1,3 @@
--- What workers learned of providers' limits.
-
 -- name: learn_limits
 -- Replace what is known of models on connections.
 -- Params: $1 connections, $2 models, $3 limits as JSON, $4 places (null: not learned)

@@ -1,0 +1,161 @@
+-- learned: what answers say of one model on one connection: its limits, and use of the same key by others.
+--
+-- The model's budget carries, beside what every budget has, the field 'seen': cmsgpack {version, limits, dims, places}
+--   version  of the definition that was made of it
+--   limits   code → a limit as set_limits takes it; requests or tokens -1: never reported
+--   dims     '<code>.requests' or '<code>.tokens' → what is known of how that limit is counted (learned.dim)
+--   places   how many calls at once are worth it (include places), where the provider has no limits
+-- Until something binds, 'seen' is all there is of the budget, and claims pass it by.
+--
+-- A report says at one moment: so much of the limit is used. What our own books do not explain of it, others used. It is
+-- booked where the report was made, as if it were ours, so that windows, pace and waiters need to know nothing of it.
+
+local learned = {}
+
+local KEPT_S = 604800 -- a model that is silent for so long is forgotten
+learned.WORTH = 0.005 -- share of a limit that others must have used before a budget is made for it
+local MOST = 0.9 -- share of a limit that may be booked for others: a report may be wrong
+local ROUNDED_MS = 1200 -- how far a reset may be off by rounding
+local STEADY_MS = 3000 -- after so long a moment that stays is told from one that moves
+local PACED_MS = 500 -- a find delays us by no more than this much of the limit
+local SURE = 10
+local MARGIN = 0.015 -- share of a window's limit that is kept free while others use it
+local LAG_MS = 500 -- what others do within this time is not known before our next calls arrive
+
+function learned.dim() return { score = 0, level = -1, n = 0, longest = 0, longest_at = 0, ends = 0, ends_at = 0,
+                                  fixed = false, others = 0, others_at = 0, limit = 0 } end
+
+function learned.load(id)
+  local packed = redis.call('HGET', key.budget(id), 'seen')
+  return packed and cmsgpack.unpack(packed) or { version = 1, limits = {}, dims = {} }
+end
+
+function learned.save(id, seen)
+  redis.call('HSET', key.budget(id), 'seen', cmsgpack.pack(seen))
+  redis.call('EXPIRE', key.budget(id), KEPT_S)
+end
+
+-- The limit of a budget with this code that counts `name` ('requests' or 'tokens'); nil when there is none.
+function learned.find(b, code, name)
+  for _, limit in ipairs(b and b.def.limits or {}) do
+    if limit.code == code and limit[name] >= 0 then return limit end
+  end
+end
+
+-- Make the model's budget what `seen` says. Without a past of its own it takes over the connection's books: what was
+-- used so far is then at least what is booked.
+function learned.define(id, connection, seen)
+  local known = budget.load(id)
+  local packed = { seen.version, seen.places and math.floor(seen.places.size) or -1 }
+  for _, limit in pairs(seen.limits) do
+    packed[#packed + 1] = { limit[1], limit[2], limit[3], limit[4], limit[5], limit[6], limit[7], share.of(connection) }
+  end
+  seen.version = seen.version + 1
+  local past = known or connection
+  if not known and connection then
+    local copied = {}
+    for _, limit in ipairs(connection.def.limits) do
+      if seen.limits[limit.code] and limit.sub_buckets then
+        for _, name in ipairs(window.fields(connection.st, limit)) do
+          local value = redis.call('HGET', connection.key, name)
+          if value then copied[#copied + 1], copied[#copied + 2] = name, value end
+        end
+      end
+    end
+    if #copied > 0 then redis.call('HSET', key.budget(id), unpack(copied)) end
+    local head = recovery.head()
+    past = { st = {}, def = connection.def, v = 0 }
+    for i, value in ipairs(connection.st) do past.st[i] = i <= #head and head[i] or value end
+  end
+  budget.define(id, cmsgpack.pack(packed), past, false)
+  return budget.load(id)
+end
+
+-- What is booked in the sub-buckets from … to, both included.
+local function booked(b, limit, name, from, to)
+  local past, sum = history(b, limit), 0
+  for bucket = math.max(from, past.oldest), math.min(to, b.bucket - 1) do
+    sum = sum + (past[name][bucket - past.oldest + 1] or 0)
+  end
+  if to >= b.bucket then sum = sum + b.st[limit.at + (name == 'requests' and CUR_R or CUR_T)] end
+  return sum
+end
+
+-- A limit that is refilled continuously: its deficit is carried from report to report, sub-bucket by sub-bucket.
+local function expected_deficit(b, limit, name, d, report, n)
+  if d.level < 0 or n - d.n >= limit.sub_buckets then
+    d.n, d.level = n, math.max(0, report.used - booked(b, limit, name, n, n))
+  end
+  local refill = report.limit * SUB_MS / limit.period_ms
+  for bucket = d.n, n - 1 do
+    d.level = math.max(0, d.level + booked(b, limit, name, bucket, bucket) - refill)
+  end
+  d.n = n
+  return d.level + booked(b, limit, name, n, n)
+end
+
+-- A limit that counts a window: one that slides, or one that begins anew at the moment that its resets agree on. nil when
+-- that cannot be told: a provider that cuts the minute into slices reports what is left of a slice.
+local function expected_use(b, limit, name, d, report, n, moment)
+  if report.reset_ms > d.longest or shard.now - d.longest_at > 2 * limit.period_ms then
+    d.longest, d.longest_at = report.reset_ms, shard.now
+  end
+  if d.longest < limit.period_ms / 2 then return nil end
+  local ends = moment + report.reset_ms
+  if shard.now - d.ends_at >= STEADY_MS then
+    local moved = math.abs(ends - d.ends) % limit.period_ms
+    d.fixed = d.ends_at > 0 and math.min(moved, limit.period_ms - moved) <= ROUNDED_MS
+    d.ends, d.ends_at = ends, shard.now
+  end
+  if not d.fixed then
+    report.used = report.used * (limit.period_ms - (shard.now - moment)) / limit.period_ms
+    return booked(b, limit, name, n - limit.period_ms / SUB_MS, n)
+  end
+  if ends < shard.now then return nil end
+  return booked(b, limit, name, math.floor((ends - limit.period_ms) / SUB_MS), n)
+end
+
+-- Does the reset tell how long the deficit takes to refill? Only asked where the shapes would answer differently.
+local function note_shape(d, limit, report)
+  local refill_ms = report.used * limit.period_ms / report.limit
+  if report.used == 0 or refill_ms > 0.8 * limit.period_ms then return end
+  local fits = math.abs(report.reset_ms - refill_ms) <= ROUNDED_MS
+  d.score = math.max(-SURE, math.min(SURE, d.score + (fits and 1 or -1)))
+end
+
+-- A window that is full answers 429, whoever filled it: while others use it, it must not be filled to the last call. (What is
+-- refilled continuously has no such edge.) Others come at random: three standard deviations of a Poisson process.
+local function margin(limit, d, report)
+  if d.others < learned.WORTH * report.limit then return 0 end
+  return MARGIN * report.limit + 3 * math.sqrt(d.others * LAG_MS / limit.period_ms)
+end
+
+-- How much others used that no earlier report told of. report: {limit, used, reset_ms, rounded_to, refilled, moment}.
+function learned.others(b, limit, name, d, report)
+  local n = math.floor(report.moment / SUB_MS)
+  if report.reset_ms < 0 or n < d.n or n <= b.bucket - limit.sub_buckets + 1 then return 0 end
+  if d.limit ~= report.limit then d.limit, d.level = report.limit, -1 end
+  note_shape(d, limit, report)
+  local refilled, expected = d.score > 0 or d.score == 0 and report.refilled, nil
+  if refilled then
+    expected = expected_deficit(b, limit, name, d, report, n)
+  else
+    expected, d.n, d.level = expected_use(b, limit, name, d, report, n, report.moment), n, -1
+  end
+  if not expected then return 0 end
+  return math.max(0, math.floor(report.used + (refilled and 0 or margin(limit, d, report)) - expected - report.rounded_to))
+end
+
+-- Book what others used. Answers how much was booked.
+function learned.book(b, limit, name, d, report, amount)
+  d.others = d.others * math.exp((d.others_at - shard.now) / limit.period_ms)
+  d.others_at = shard.now
+  amount = math.min(amount, math.floor(MOST * report.limit - d.others))
+  if amount <= 0 then return 0 end
+  d.others = d.others + amount
+  local paced = math.min(amount, report.limit * PACED_MS / limit.period_ms)
+  local requests = name == 'requests'
+  window.book(b, limit, math.min(b.bucket, math.floor(report.moment / SUB_MS)), requests and amount or 0, requests and 0 or amount)
+  pace.advance(b, limit, requests and paced or 0, requests and 0 or paced)
+  return amount
+end
