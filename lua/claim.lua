@@ -22,14 +22,16 @@
 --@include queue
 --@include flow
 --@include parking
+--@include admission
 --@include lease
 --@include direct
 --@include due
 
-local epoch, slots, open_slots, holder = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local epoch, slots, holder = ARGV[1], tonumber(ARGV[2]), ARGV[4]
 local lease_ms, window = tonumber(ARGV[5]), tonumber(ARGV[6])
-local may_suspect, crowded = ARGV[7] == '1', {}
-for i = 8, #ARGV do crowded[ARGV[i]] = true end
+local may_suspect = ARGV[7] == '1'
+admission.open_slots = tonumber(ARGV[3])
+for i = 8, #ARGV do admission.crowded[ARGV[i]] = true end
 
 local refused = shard.refuses(epoch)
 if refused then return refused end
@@ -43,8 +45,6 @@ local VISITS = slots + 64 -- bound of the walk
 local PARKED = 32 -- flows that one call parks: each costs as much as granting several entries
 local REFILL_LEASE_MS = 2000
 local TIMER_TERM_MS = 1000 -- so long a worker holds the timer in a row
-local UNDEFINED_MS = 1000 -- a budget that is not defined yet is looked at again
-local CROWDED_MS = 50 -- a queue refused for its crowded connection is looked at again
 
 local granted = {} -- leases of this call
 local parked = 0
@@ -89,45 +89,6 @@ local function load_flow(q, listed)
   return f
 end
 
--- How long one target keeps the entry waiting: by its connection, or by what was learned of its model there. Answers
--- the wait (0: now, -1: for ever), the budget that it is due to, and all that must be reserved.
-local function target_wait(q, i, e)
-  local id = q.def.targets[i]
-  local connection, model = budget.load(id), budget.load(q.def.models[i] or '')
-  local wait = connection and budget.wait(connection, e) or UNDEFINED_MS
-  if wait == 0 and crowded[id] and open_slots <= 0 then wait = CROWDED_MS end
-  if wait ~= 0 or not model then return wait, id, { connection } end
-  return budget.wait(model, e), model.id, { connection, model }
-end
-
--- Which target admits the entry now. Answers its index and budgets; or nil and what blocks it, a list of {id, wait_ms};
--- or nil, nil and the budget that can never admit it.
-local function choose_target(q, e)
-  local targets = q.def.targets
-  local first = math.min(e.target + 1, #targets)
-  local blocked, never = {}, nil
-  for i = first, q.def.spill and #targets or first do
-    local wait, by, budgets = target_wait(q, i, e)
-    if wait == 0 then return i - 1, budgets end
-    if wait < 0 then never = by else blocked[#blocked + 1] = { by, wait } end
-  end
-  if #blocked == 0 then return nil, nil, never end
-  return nil, blocked
-end
-
--- The first of some budgets that blocks an entry: its id and wait; or nil, the budgets, and one that can never admit it.
-local function first_block(ids, e, holds)
-  local never
-  for _, id in ipairs(ids) do
-    local b = budget.load(id)
-    local wait = b and budget.wait(b, e) or UNDEFINED_MS
-    if wait > 0 then return id, wait end
-    if wait < 0 then never = id end
-    holds[#holds + 1] = b
-  end
-  return nil, nil, never
-end
-
 local function grant(q, listed, e, target, budgets, probes, flag)
   local f = listed.f
   -- Virtual times are the start tags of what is served; what is only looked at does not move them.
@@ -157,6 +118,46 @@ local function grant(q, listed, e, target, budgets, probes, flag)
   q.vt, q.tag = q.vt + cost / q.def.weight, q.tag + cost / q.def.weight
 end
 
+local function reserve_and_grant(q, listed, e, found)
+  local ids, probes = admission.reserve(q, e, found)
+  grant(q, listed, e, found.target, ids, probes, '')
+end
+
+-- The next entry of a flow does not fit a budget of tokens and holds its place there: of the few behind it, lease one
+-- that may pass it. Answers true when one did; else shortens the wait in `by` to that of one that may soon.
+local function pass(q, listed, e, by)
+  local b = #by == 1 and budget.load(by[1][1])
+  if not b or not hold.open(b, e) then return false end
+  local smaller
+  for i = listed.at + 1, math.min(listed.at + PASSING, #listed.entries) do
+    local next_ = listed.entries[i]
+    if not next_.taken and next_.target == e.target and next_.tokens < e.tokens and not flow.suspect(next_)
+      and hold.lets_pass(b, e, next_) then
+      local found = admission.try(q, listed.f, next_, { cost = e, id = b.id })
+      if found.target then
+        reserve_and_grant(q, listed, next_, found)
+        redis.call('LREM', key.flow(listed.f.queue, listed.f.batch), 1, next_.text)
+        table.remove(listed.entries, i)
+        return true
+      elseif found.blocked and #found.by == 1 and found.by[1][1] == b.id and found.by[1][2] < by[1][2] then
+        by[1][2], smaller = found.by[1][2], next_
+      end
+    end
+  end
+  return false, smaller
+end
+
+-- A queue is blocked by `by` for an entry: by the first of its flows that was, or a later one that waits for less.
+local function block_queue(q, by, e, smaller)
+  if not q.blocked then
+    q.blocked, q.need, q.smaller = by, e, smaller
+    local b = #by == 1 and budget.load(by[1][1])
+    if b and hold.open(b, e) then q.ahead = { cost = e, id = b.id } end
+  elseif #by == 1 and #q.blocked == 1 and by[1][1] == q.blocked[1][1] and by[1][2] < q.blocked[1][2] then
+    q.blocked, q.smaller = by, smaller or e
+  end
+end
+
 -- Try to lease the next entry. Answers 'served', 'flow' (the flow is blocked or dry) or 'queue' (the queue is blocked).
 local function serve_entry(q, listed)
   if listed.at > #listed.entries then
@@ -164,7 +165,7 @@ local function serve_entry(q, listed)
     if #listed.entries == 0 then return 'flow' end
   end
   local f, e = listed.f, listed.entries[listed.at]
-  if q.blocked and e.target == 0 then return 'flow' end
+  if q.blocked and not q.ahead and e.target == 0 then return 'flow' end
   if e.taken then
     listed.at, listed.taken = listed.at + 1, listed.taken + 1
     return 'served'
@@ -174,44 +175,28 @@ local function serve_entry(q, listed)
     listed.at, listed.taken = listed.at + 1, listed.taken + 1
     return 'served'
   end
-  local holds = {}
-  local by, wait, never = first_block(f.budgets, e, holds)
-  if by then
-    parking.flow(f, by, wait, e)
-    return 'flow'
-  end
-  local queue_by, queue_wait, queue_never = first_block(q.def.budgets, e, holds)
-  if queue_by then
-    q.blocked, q.need = { { queue_by, queue_wait } }, e
-    return 'queue'
-  end
-  local target, found, target_never = choose_target(q, e)
-  if target == nil and found and e.target > 0 then
+  local found = admission.try(q, f, e, q.ahead)
+  if found.blocked == 'queue' and e.target > 0 then
     -- Only this entry moved to a fallback: the others of its queue must not wait for that connection.
-    flow.put_aside(f.queue, f.batch, { e.text }, now + math.max(CROWDED_MS, found[1][2]))
+    flow.put_aside(f.queue, f.batch, { e.text }, now + math.max(CROWDED_MS, found.by[1][2]))
     listed.at, listed.taken = listed.at + 1, listed.taken + 1
     return 'served'
-  elseif target == nil and found then
-    q.blocked, q.need = found, e
-    return 'queue'
+  elseif found.blocked then
+    local passed, smaller = pass(q, listed, e, found.by)
+    if passed then return 'served' end
+    if found.blocked == 'flow' then
+      parking.flow(f, found.by[1][1], found.by[1][2], e, smaller)
+    else
+      block_queue(q, found.by, e, smaller)
+    end
+    return found.blocked
   end
   listed.at, listed.taken = listed.at + 1, listed.taken + 1
-  never = never or queue_never or target_never
-  if never then
-    grant(q, listed, e, e.target, {}, {}, never)
-    return 'served'
+  if found.never then
+    grant(q, listed, e, e.target, {}, {}, found.never)
+  else
+    reserve_and_grant(q, listed, e, found)
   end
-  local connection = found[1]
-  for _, b in ipairs(found) do holds[#holds + 1] = b end
-  local ids, probes = {}, {}
-  for i, b in ipairs(holds) do
-    ids[i] = b.id
-    local probed = budget.reserve(b, e)
-    if probed > 0 then probes[#probes + 1], probes[#probes + 2] = b.id, probed end
-  end
-  if crowded[connection.id] then open_slots = open_slots - 1 end
-  connection.v = math.max(connection.v, q.vt)
-  grant(q, listed, e, target, ids, probes, '')
   return 'served'
 end
 
@@ -260,7 +245,7 @@ local function lowest(list)
 end
 
 local function park_queue(q)
-  parking.queue(q.name, q.vt, q.blocked, q.need)
+  parking.queue(q.name, q.vt, q.blocked, q.need, q.smaller)
   q.parked = true
 end
 
@@ -302,9 +287,10 @@ local function visit(q)
       if listed.f.parked then parked = parked + 1 end
       return
     elseif outcome == 'queue' then
-      -- With several targets the heads of other flows may be on their way to one that is free.
+      -- Heads of other flows may be smaller, or with several targets on their way to one that is free.
       listed.done = true
-      if #q.def.targets < 2 or q.def.spill then
+      q.refused = (q.refused or 0) + 1
+      if q.refused > PASSING or not q.ahead and (#q.def.targets < 2 or q.def.spill) then
         q.done = true
         park_queue(q)
       end

@@ -271,7 +271,7 @@ class World:
         until_us = self.now_us + retry_ms * 1000
         if until_us > self._paused_until_us.get(budget, 0):
             self._paused_until_us[budget] = until_us
-            await self._then(self.engine.pause_budget(SHARD, budget, retry_ms, "429"))
+            await self._then(self.engine.pause_budget(SHARD, budget, retry_ms, "429", refused=True))
         sent_ago_ms = (self.now_us - departed_us) // 1000
         release = Release(lease.ref, 0, False, Refund.NOTHING, sent_ago_ms, lease.target)
         await self._then(self.engine.release(SHARD, [release]))

@@ -14,6 +14,7 @@ local budget = { loaded = {} }
 --@include window
 --@include pace
 --@include share
+--@include hold
 
 local IN_FLIGHT_NET_MS = 5000 -- a freed call promotes its waiter at once; this is only the net below
 
@@ -57,6 +58,11 @@ function budget.virtual(id)
   return b and b.v or tonumber(redis.call('HGET', key.budget(id), 'v') or 0)
 end
 
+-- Somebody joined or left those who wait for it.
+function budget.changed_line(id)
+  if budget.loaded[id] then budget.loaded[id].first = nil end
+end
+
 -- How long one request of this cost must wait, in ms: 0 is 'now'; -1: it can never fit. kind: nil of a batch, which
 -- leaves free what the share of direct calls asks for; 'direct'; or 'covered' by that share, which goes before the pace.
 function budget.wait(b, cost, kind)
@@ -70,7 +76,7 @@ function budget.wait(b, cost, kind)
   for _, limit in ipairs(b.def.limits) do
     local tokens, kept_r, kept_t = cost[limit.meter], 0, 0
     if not kind then kept_r, kept_t = share.kept(b, limit, tokens) end
-    wait = math.max(wait, (window.wait(b, limit, tokens, kept_r, kept_t)), kind == 'covered' and 0 or pace.wait(b, limit))
+    wait = math.max(wait, window.wait(b, limit, tokens, kept_r, kept_t), kind == 'covered' and 0 or pace.wait(b, limit))
   end
   -- Times of 10^12 ms as doubles carry errors of 10^-4 ms: those must not turn 'now' into 'in 1 ms', for ever.
   return math.max(0, math.ceil(wait - 0.01))
@@ -97,6 +103,7 @@ function budget.reserve(b, cost)
   end
   b.st[IN_FLIGHT] = b.st[IN_FLIGHT] + 1
   b.dirty = true
+  hold.forget(b)
   return recovery.start(b)
 end
 

@@ -5,10 +5,11 @@
 --   vt, weight, budgets         start tag, weight, cmsgpack {budget …} that bind every entry of the flow
 --   version, paused, dead       control state
 --   leased, refill_until        live leases; a refill is under way until then
---   parked, need                id of the budget that it waits on, and the cost of the entry that waits: 'in out' tokens
+--   parked, need                id of the budget that it waits on, and the cost of the entry that waits (parking)
 -- An entry is the text position:run:in_tokens:out_tokens:attempts:crashes:target.
 
 local flow = {}
+local parking = {} -- include parking: what waits for a budget
 
 local SUSPECT_AFTER = 2 -- holders that died with an entry: from then on no process holds two such entries at once
 local TOMBSTONE_S = 600 -- a dead flow is remembered so that a late push does not bring it back
@@ -77,10 +78,12 @@ function flow.offer(f)
   queue.enqueue(f.queue, f.batch, f.vt)
 end
 
--- Take a flow out of its queue, or out of the budget that it waits on.
+-- Take a flow out of its queue, or out of the budget that it waits on. If its queue waits for an entry of it, it waits
+-- for nothing now, and must not hold a place before others.
 function flow.withdraw(f)
-  redis.call('ZREM', key.queue(f.queue), f.batch)
+  if redis.call('ZREM', key.queue(f.queue), f.batch) == 1 then parking.look_again(f.queue) end
   if f.parked then
+    budget.changed_line(f.parked)
     redis.call('ZREM', key.waiting(f.parked), 'f|' .. f.queue .. '|' .. f.batch)
     redis.call('HDEL', flow.state_key(f.queue, f.batch), 'parked', 'need')
     f.parked = nil

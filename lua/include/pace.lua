@@ -34,6 +34,19 @@ function pace.advance(b, limit, requests, tokens)
   end
 end
 
+-- How long the pace would keep the next one waiting once a request of `tokens` has gone.
+function pace.debt_after(b, limit, tokens)
+  if limit.pace <= 0 then return 0 end
+  local debt, now = 0, shard.now
+  if limit.requests > 0 then
+    debt = math.max(b.st[limit.at + TAT_R], now) + unit_ms(b, limit, limit.requests) - now
+  end
+  if limit.tokens > 0 then
+    debt = math.max(debt, math.max(b.st[limit.at + TAT_T], now) + tokens * unit_ms(b, limit, limit.tokens) - now)
+  end
+  return math.max(0, debt - burst_ms(b, limit))
+end
+
 -- About how many requests of `tokens` the pace lets go at once.
 function pace.room(b, limit, tokens)
   if limit.pace <= 0 then return 128 end

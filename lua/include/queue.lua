@@ -7,7 +7,7 @@
 --   at      start tag among the queues of the shard: its score while it is active
 --   v       virtual time of its flows: the start tag last served
 --   parked  '1' while it waits on budgets (it is then in standby-resources and in their waiting sets)
---   need    the cost of the entry that it waits with: 'in out' tokens
+--   need    the cost of the entry that it waits with (parking)
 
 local queue = {}
 

@@ -14,6 +14,7 @@ local key = {
   clock = PREFIX .. 'clock',
   direct = PREFIX .. 'direct-calls',
   fence = PREFIX .. 'fence',
+  recovery = PREFIX .. 'recovery',
   wake = PREFIX .. 'wake',
   timer = PREFIX .. 'timer',
 }

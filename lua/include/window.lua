@@ -65,25 +65,42 @@ local function history(b, limit)
   return b[name]
 end
 
+-- When to look at a quota again that is used up: at its end, at the latest in a day.
+local function quota_wait(limit)
+  if limit.quota == 'L' then return DAY_MS end
+  return math.min(DAY_MS, limit.quota == 'H' and 3600000 - shard.now % 3600000 or DAY_MS - shard.now % DAY_MS)
+end
+
+-- Requests and tokens that nobody has booked of what will count in wait_ms.
+function window.left(b, limit, wait_ms)
+  local st, at = b.st, limit.at
+  local used_r, used_t = st[at + SUM_R], st[at + SUM_T]
+  if limit.sub_buckets == nil then
+    if wait_ms >= quota_wait(limit) then used_r, used_t = 0, 0 end
+  else
+    local past = history(b, limit)
+    for i = 1, #past.requests do
+      if (past.oldest + i - 1 + limit.sub_buckets) * SUB_MS > shard.now + wait_ms then break end
+      used_r, used_t = used_r - past.requests[i], used_t - past.tokens[i]
+    end
+  end
+  return limit.requests >= 0 and limit.requests - used_r or math.huge, limit.tokens >= 0 and limit.tokens - used_t or math.huge
+end
+
 -- Delay until one more request of `tokens` fits, with so much room left beside it: walk the sub-buckets from the oldest
--- until enough has slid out. Then also the tokens that are left over at that moment (nil where they are not limited).
+-- until enough has slid out.
 function window.wait(b, limit, tokens, kept_r, kept_t)
   local st, at = b.st, limit.at
   local need_r = limit.requests >= 0 and st[at + SUM_R] + 1 + kept_r - limit.requests or 0
   local need_t = limit.tokens >= 0 and st[at + SUM_T] + tokens + kept_t - limit.tokens or 0
-  if need_r <= 0 and need_t <= 0 then return 0, limit.tokens >= 0 and -need_t or nil end
-  if limit.sub_buckets == nil then
-    if limit.quota == 'L' then return DAY_MS end
-    return math.min(DAY_MS, limit.quota == 'H' and 3600000 - shard.now % 3600000 or DAY_MS - shard.now % DAY_MS)
-  end
+  if need_r <= 0 and need_t <= 0 then return 0 end
+  if limit.sub_buckets == nil then return quota_wait(limit) end
   local past = history(b, limit)
   for i = 1, #past.requests do
     need_r, need_t = need_r - past.requests[i], need_t - past.tokens[i]
-    if need_r <= 0 and need_t <= 0 then
-      return (past.oldest + i - 1 + limit.sub_buckets) * SUB_MS - shard.now, limit.tokens >= 0 and -need_t or nil
-    end
+    if need_r <= 0 and need_t <= 0 then return (past.oldest + i - 1 + limit.sub_buckets) * SUB_MS - shard.now end
   end
-  return (b.bucket + limit.sub_buckets) * SUB_MS - shard.now, limit.tokens >= 0 and 0 or nil
+  return (b.bucket + limit.sub_buckets) * SUB_MS - shard.now
 end
 
 -- Book requests and tokens in the sub-bucket that they belong to; negative amounts give back. What has slid out is no

@@ -59,7 +59,7 @@ def _is_admitted(model: Model, seen: Seen, flow: Flow, entry: Entry, now_ms: int
 
 
 def _waits_with(state: dict[str, bytes], cost: int) -> bool:
-    return sum(map(int, state.get("need", b"0 0").split())) == cost
+    return sum(map(int, state.get("need", b"0 0").split()[:2])) == cost
 
 
 def _first(budget: BudgetSeen) -> str:
