@@ -19,6 +19,7 @@ from api.routes import (
     batch_events,
     batch_retry,
     completion_batches,
+    dead_letters,
     deliveries,
     environments,
     explanations,
@@ -35,6 +36,7 @@ ROUTERS = (
     health.router,
     metrics.router,
     status.router,
+    dead_letters.router,  # its word stands where others take a batch's id
     completion_batches.router,
     batch_events.router,
     batch_retry.router,

@@ -12,7 +12,16 @@ from fastapi.openapi.utils import get_openapi
 from api.errors import ErrorBody
 from api.failures import form_of
 from api.openai_errors import OpenAIErrorBody
-from api.schemas import BatchPage, ChangeBatch, CreateBatch, DeliveryPage, RetryBody
+from api.schemas import (
+    BatchPage,
+    ChangeBatch,
+    CreateBatch,
+    DeadLetterList,
+    DeliveryPage,
+    ReplayedDeliveries,
+    RetryBody,
+)
+from scheduler.services.dead_letters import DeadLetterView, ReplayBody, ReplayedBatch, ReplayView
 from scheduler.services.delivery_views import DeliveryView
 from scheduler.services.explain_views import BatchExplanation, ItemExplanation
 from scheduler.services.file_views import DeletedFile, FilePage, FileView
@@ -45,6 +54,8 @@ SHAPES: Final[tuple[type, ...]] = (
     ConnectionHeadroom,
     ConnectionView,
     CreateBatch,
+    DeadLetterList,
+    DeadLetterView,
     DeletedFile,
     DeliveryPage,
     DeliveryView,
@@ -63,6 +74,10 @@ SHAPES: Final[tuple[type, ...]] = (
     ResourceHeadroom,
     ResourceView,
     ChangeBatch,
+    ReplayBody,
+    ReplayView,
+    ReplayedBatch,
+    ReplayedDeliveries,
     RetryBody,
     StatusView,
     WorkspaceBody,

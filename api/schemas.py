@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from scheduler.domain.priority import Priority
 from scheduler.services.batch_envelope import CallbackOptionsBody
 from scheduler.services.capacity_body import CapacityBody, Slots
+from scheduler.services.dead_letters import DeadLetterView
 from scheduler.services.delivery_views import DeliveryView
 from scheduler.services.item_check import ItemBody
 from scheduler.services.views import BatchView
@@ -57,3 +58,17 @@ class DeliveryPage(Struct, rename="camel"):
     data: list[DeliveryView]
     has_more: bool
     next_after: UUID | None
+
+
+class ReplayedDeliveries(Struct, rename="camel"):
+    """How many dead callbacks are sent again."""
+
+    replayed: int
+
+
+class DeadLetterList(Struct, rename="camel"):
+    """A page of dead letters; next_after continues it."""
+
+    data: list[DeadLetterView]
+    has_more: bool
+    next_after: str | None

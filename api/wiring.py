@@ -13,6 +13,7 @@ from scheduler.ports.store import Store
 from scheduler.services.changing import Changing
 from scheduler.services.control import BatchControl
 from scheduler.services.creation import BatchCreation
+from scheduler.services.dead_letters import DeadLetters
 from scheduler.services.event_stream import EventStream, Feed
 from scheduler.services.explaining import Explaining
 from scheduler.services.extension import Extension
@@ -73,6 +74,7 @@ class Services:
     uploads: Uploads
     files: Files
     reopening: Reopening
+    dead_letters: DeadLetters
     changing: Changing
     progress: Progress
     events: EventStream
@@ -92,6 +94,7 @@ def build(core: Core) -> Services:
     opening = Opening(settings, store, engine, tenants, shards)
     extension = Extension(store, engine, settings.window_entries)
     openers = Openers(engine, tenants, shards, opening, extension)
+    reopening = Reopening(store, tenants, shards, opening, core.recovery)
     return Services(
         settings=settings,
         store=store,
@@ -104,7 +107,8 @@ def build(core: Core) -> Services:
         uploads=Uploads(settings, store, tenants, openers),
         files=core.files,
         changing=Changing(store, engine, tenants, shards, opening, lambda: datetime.now(UTC)),
-        reopening=Reopening(store, tenants, shards, opening, core.recovery),
+        reopening=reopening,
+        dead_letters=DeadLetters(store.dead_letters, reopening),
         progress=Progress(store, engine, tenants, shards),
         events=EventStream(store, engine.feed, tenants),
         setup=SetupObjects(store, tenants, form, effects, authenticator),

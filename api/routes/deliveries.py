@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -12,12 +12,13 @@ from api.auth import GetCaller, ManageCaller
 from api.documentation import gives
 from api.exchange import answered
 from api.routes.completion_batches import find_batch
-from api.schemas import DeliveryPage
+from api.schemas import DeliveryPage, ReplayedDeliveries
 from api.wiring import services_of
 from scheduler.domain.errors import NotFound
 from scheduler.services.delivery_views import DeliveryView, delivery_view
 
 router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", tags=["completion batches"])
+_REPLAYED_AT_ONCE = 10_000
 
 
 @router.get("/{batchId}/deliveries", openapi_extra=gives(DeliveryPage))
@@ -29,11 +30,12 @@ async def list_deliveries(
     _principal: GetCaller,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: UUID | None = None,
+    state: Literal["WAITING", "DELIVERED", "DEAD"] | None = None,
 ) -> Response:
-    """List the callbacks of a batch, oldest first."""
+    """List the callbacks of a batch, oldest first: all, or those of one state."""
     services = services_of(request)
     await find_batch(services, workspaceId, environmentId, batchId)
-    page = await services.store.deliveries.list(batchId, after=after, limit=limit)
+    page = await services.store.deliveries.list(batchId, after=after, limit=limit, state=state and state.lower())
     return answered(
         {
             "data": [delivery_view(batchId, each) for each in page.data],
@@ -41,6 +43,17 @@ async def list_deliveries(
             "nextAfter": page.next_after,
         }
     )
+
+
+@router.post("/{batchId}/deliveries/replay", status_code=202, openapi_extra=gives(ReplayedDeliveries, 202))
+async def replay_dead_deliveries(
+    request: Request, workspaceId: UUID, environmentId: UUID, batchId: UUID, _principal: ManageCaller
+) -> Response:
+    """Send the dead callbacks of a batch again, at most 10,000 at a time, the oldest first."""
+    services = services_of(request)
+    await find_batch(services, workspaceId, environmentId, batchId)
+    replayed = await services.store.deliveries.replay_dead(batchId, _REPLAYED_AT_ONCE)
+    return answered(ReplayedDeliveries(replayed), 202)
 
 
 @router.post("/{batchId}/deliveries/{deliveryId}/replay", status_code=202, openapi_extra=gives(DeliveryView, 202))

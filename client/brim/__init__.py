@@ -21,7 +21,7 @@ from .errors import (
 )
 from .explanations import Connection, Explanation
 from .jsonl import ValidatedJsonl, validate_jsonl
-from .records import Batch, Delivery, Event, Headroom, Item
+from .records import Batch, DeadLetter, Delivery, Event, Headroom, Item, Replay
 from .retrying import RetryPolicy
 from .submission import CallbackOptions, Capacity, NewItem
 
@@ -38,6 +38,7 @@ __all__ = [
     "Conflict",
     "Connection",
     "ConnectionFailed",
+    "DeadLetter",
     "Delivery",
     "Event",
     "Explanation",
@@ -48,6 +49,7 @@ __all__ = [
     "NewItem",
     "NotFound",
     "PermissionDenied",
+    "Replay",
     "RetryPolicy",
     "StreamError",
     "TooLarge",

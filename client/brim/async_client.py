@@ -17,7 +17,7 @@ from .endpoints import Call, Endpoints
 from .errors import ApiError, BrimError, WaitTimedOut
 from .explanations import Connection, Explanation
 from .following import EventCursor, ResultsCursor
-from .records import Batch, Delivery, Event, Headroom, Item
+from .records import Batch, DeadLetter, Delivery, Event, Headroom, Item, Replay
 from .retrying import RetryPolicy, Tries
 from .settings import settings
 from .submission import BodyOptions, CreateOptions, ItemInput
@@ -148,11 +148,52 @@ class AsyncClient:
         """Run the FAILED items of an ended batch again: all, or those named. Without any it stays as it is."""
         return await self._send(self._endpoints.retry(batch_id, item_ids))
 
-    async def deliveries(self, batch_id: str, *, page_size: int = 100) -> AsyncGenerator[Delivery, None]:
-        """All callbacks of a batch, oldest first, fetched page by page as they are consumed."""
+    async def dead_letters(
+        self,
+        *,
+        error_code: str | None = None,
+        resource: str | None = None,
+        batch_id: str | None = None,
+        page_size: int = 100,
+    ) -> AsyncGenerator[DeadLetter, None]:
+        """Items that ended FAILED and were not run again since, newest batch first; of one error code, resource (id or
+        name) or batch where given. Fetched page by page as they are consumed."""
         after: str | None = None
         while True:
-            page = await self._send(self._endpoints.deliveries(batch_id, page_size=page_size, after=after))
+            page = await self._send(
+                self._endpoints.dead_letters(
+                    error_code=error_code, resource=resource, batch_id=batch_id, page_size=page_size, after=after
+                )
+            )
+            for letter in page.data:
+                yield letter
+            after = page.next_after
+            if after is None:
+                return
+
+    async def replay_dead_letters(
+        self,
+        *,
+        error_code: str | None = None,
+        resource: str | None = None,
+        batch_id: str | None = None,
+        after: str | None = None,
+        dry_run: bool = False,
+    ) -> Replay:
+        """Run dead letters of ended batches again, of up to 100 batches from `after` on; `dry_run` only says which."""
+        return await self._send(
+            self._endpoints.replay_dead_letters(
+                error_code=error_code, resource=resource, batch_id=batch_id, after=after, dry_run=dry_run
+            )
+        )
+
+    async def deliveries(
+        self, batch_id: str, *, state: str | None = None, page_size: int = 100
+    ) -> AsyncGenerator[Delivery, None]:
+        """Callbacks of a batch, oldest first: all, or those of one state. Fetched page by page as they are consumed."""
+        after: str | None = None
+        while True:
+            page = await self._send(self._endpoints.deliveries(batch_id, page_size=page_size, after=after, state=state))
             for delivery in page.data:
                 yield delivery
             after = page.next_after
@@ -162,6 +203,10 @@ class AsyncClient:
     async def replay(self, batch_id: str, delivery_id: str) -> Delivery:
         """Send a callback again, whether it was delivered or is dead."""
         return await self._send(self._endpoints.replay(batch_id, delivery_id))
+
+    async def replay_dead_deliveries(self, batch_id: str) -> int:
+        """Send the dead callbacks of a batch again, up to 10,000; answers how many."""
+        return await self._send(self._endpoints.replay_dead_deliveries(batch_id))
 
     async def explain(self, batch_id: str, item_id: str | None = None) -> Explanation:
         """Why a batch, or one item of it, waits: which limit binds, when it starts, when it ends."""

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from .errors import UnexpectedAnswer
 from .explanations import Connection, Explanation, connections_of
-from .records import Batch, Delivery, Headroom, Item, Page
+from .records import Batch, DeadLetter, Delivery, Headroom, Item, Page, Replay
 from .settings import Settings
 from .submission import BodyOptions, ItemInput, create_body, create_lines, encode
 
@@ -128,15 +128,59 @@ class Endpoints:
         path = f"{self._batch(batch_id)}/retry"
         return Call("POST", path, Batch.from_wire, headers=headers, body=body, repeatable=False)
 
-    def deliveries(self, batch_id: str, *, page_size: int, after: str | None) -> Call[Page[Delivery]]:
+    def dead_letters(
+        self,
+        *,
+        error_code: str | None,
+        resource: str | None,
+        batch_id: str | None,
+        page_size: int,
+        after: str | None,
+    ) -> Call[Page[DeadLetter]]:
+        """Read one page of the items that ended FAILED, newest batch first."""
+        params = {"limit": str(page_size)}
+        given = {"errorCode": error_code, "resource": resource, "batchId": batch_id, "after": after}
+        params |= {name: value for name, value in given.items() if value is not None}
+        return Call("GET", f"{self._batches}/dead-letters", _dead_letter_page, params=params)
+
+    def replay_dead_letters(
+        self,
+        *,
+        error_code: str | None,
+        resource: str | None,
+        batch_id: str | None,
+        after: str | None,
+        dry_run: bool,
+    ) -> Call[Replay]:
+        """Run dead letters again, of up to 100 batches. Only a dry run may be repeated."""
+        given = {"errorCode": error_code, "resource": resource, "batchId": batch_id, "after": after}
+        body = {name: value for name, value in given.items() if value is not None} | {"dryRun": dry_run}
+        return Call(
+            "POST",
+            f"{self._batches}/dead-letters/replay",
+            Replay.from_wire,
+            headers={"content-type": "application/json"},
+            body=encode(body),
+            repeatable=dry_run,
+        )
+
+    def deliveries(
+        self, batch_id: str, *, page_size: int, after: str | None, state: str | None = None
+    ) -> Call[Page[Delivery]]:
         """Read one page of the callbacks of a batch, oldest first."""
         params = {"limit": str(page_size)} | ({} if after is None else {"after": after})
+        if state is not None:
+            params["state"] = state
         return Call("GET", f"{self._batch(batch_id)}/deliveries", _delivery_page, params=params)
 
     def replay(self, batch_id: str, delivery_id: str) -> Call[Delivery]:
         """Send a callback again. Sent once only."""
         path = f"{self._batch(batch_id)}/deliveries/{_quote(delivery_id)}/replay"
         return Call("POST", path, Delivery.from_wire, repeatable=False)
+
+    def replay_dead_deliveries(self, batch_id: str) -> Call[int]:
+        """Send the dead callbacks of a batch again, up to 10,000."""
+        return Call("POST", f"{self._batch(batch_id)}/deliveries/replay", _replayed, repeatable=False)
 
     def events(self, batch_id: str, last_event_id: int | None) -> Call[None]:
         """The event stream after `last_event_id`, or from the start."""
@@ -189,6 +233,22 @@ def _delivery_page(raw: Any) -> Page[Delivery]:
         data=tuple(Delivery.from_wire(each) for each in raw["data"]),
         next_after=None if after is None else str(after),
     )
+
+
+def _dead_letter_page(raw: Any) -> Page[DeadLetter]:
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), list):
+        raise UnexpectedAnswer("the server's answer is no list of dead letters")
+    after = raw.get("nextAfter")
+    return Page(
+        data=tuple(DeadLetter.from_wire(each) for each in raw["data"]),
+        next_after=None if after is None else str(after),
+    )
+
+
+def _replayed(raw: Any) -> int:
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("replayed"), int):
+        raise UnexpectedAnswer("the server's answer does not say how many callbacks are sent again")
+    return int(raw["replayed"])
 
 
 def _headroom(raw: Any) -> Headroom:

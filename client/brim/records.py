@@ -242,6 +242,58 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An item that ended FAILED. `replayable`: its batch has ended, so it can be run again now."""
+
+    batch_id: str
+    item_id: str
+    custom_id: str | None
+    error_code: str | None
+    error_message: str | None
+    retry_count: int
+    replayable: bool
+    raw: _Raw = field(repr=False, compare=False)
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> DeadLetter:
+        """Read a dead letter as the server writes it."""
+        found = _object(raw, "dead letter", "batchId", "itemId")
+        return cls(
+            batch_id=str(found["batchId"]),
+            item_id=str(found["itemId"]),
+            custom_id=_text(found.get("customId")),
+            error_code=_text(found.get("errorCode")),
+            error_message=_text(found.get("errorMessage")),
+            retry_count=_count(found.get("retryCount")),
+            replayable=bool(found.get("replayable")),
+            raw=found,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a replay of dead letters did, or (`dry_run`) would do. `items`: how many are run again. `running`: batches
+    that have not ended, of which nothing is. `next_after`: there are more batches than one replay goes through."""
+
+    dry_run: bool
+    items: int
+    batches: tuple[_Raw, ...]
+    next_after: str | None
+
+    @property
+    def running(self) -> int:
+        """How many of the batches have not ended yet."""
+        return sum(each.get("state") == "RUNNING" for each in self.batches)
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> Replay:
+        """Read a replay as the server writes it."""
+        found = _object(raw, "replay", "items", "batches")
+        batches = tuple(each for each in map(_mapping, _list(found["batches"])) if each is not None)
+        return cls(bool(found.get("dryRun")), _count(found["items"]), batches, _text(found.get("nextAfter")))
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[_T]):
     """Part of a longer list; `next_after` asks for the part that follows, None at the end."""
 

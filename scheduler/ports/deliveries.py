@@ -109,11 +109,17 @@ class DeliveryStore(Protocol):
         """Only for deliveries whose lease the holder still has."""
         ...
 
-    async def list(self, batch_id: UUID, *, after: UUID | None, limit: int) -> Page[DeliveryRecord]:
-        """Deliveries of a batch, oldest first."""
+    async def list(
+        self, batch_id: UUID, *, after: UUID | None, limit: int, state: str | None = None
+    ) -> Page[DeliveryRecord]:
+        """Deliveries of a batch, oldest first; of one state, or all."""
         ...
 
     async def replay(self, batch_id: UUID, delivery_id: UUID) -> DeliveryRecord | None:
         """Due now, whether delivered, dead or waiting; attempts count on, and 24 h of tries begin anew. One that is on
         its way is left alone. None if there is no such delivery."""
+        ...
+
+    async def replay_dead(self, batch_id: UUID, limit: int) -> int:
+        """The dead ones of a batch are due now, up to `limit`, the oldest first; answers how many."""
         ...

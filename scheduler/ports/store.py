@@ -16,6 +16,7 @@ from scheduler.domain.outcome import ItemOutcome, Recorded
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Workspace
 from scheduler.domain.status import BatchStatus
 from scheduler.domain.work import Entry
+from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.deliveries import DeliveryStore
 from scheduler.ports.files import FileStore
 from scheduler.ports.flows import StoredFlow as StoredFlow
@@ -162,11 +163,17 @@ class BatchStore(Protocol):
         ...
 
     async def retry(
-        self, environment_id: UUID, batch_id: UUID, seqs: Sequence[int] | None = None
-    ) -> tuple[Batch, bool] | None:
-        """Run the failed items (those of `seqs`, or all) of an ended batch again: their runs and the version rise, old
-        outcomes stay as history, event numbers go on. (batch, whether it is open again); unchanged when none of them
-        failed; None if it does not exist. Conflict INVALID_STATE before its end."""
+        self,
+        environment_id: UUID,
+        batch_id: UUID,
+        seqs: Sequence[int] | None = None,
+        *,
+        error_code: str | None = None,
+        resource_id: UUID | None = None,
+    ) -> tuple[Batch, int] | None:
+        """Run the failed items (of `seqs`, with that code, of that resource, or all) of an ended batch again: their
+        runs and the version rise, old outcomes stay as history, event numbers go on. (batch, how many); unchanged when
+        none of them failed; None if it does not exist. Conflict INVALID_STATE before its end."""
         ...
 
     async def set_paused(self, environment_id: UUID, batch_id: UUID, paused: bool) -> Batch | None:
@@ -292,6 +299,8 @@ class Store(Protocol):
     def outcomes(self) -> OutcomeStore: ...
     @property
     def deliveries(self) -> DeliveryStore: ...
+    @property
+    def dead_letters(self) -> DeadLetterStore: ...
     @property
     def shards(self) -> ShardStore: ...
     @property

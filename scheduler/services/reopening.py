@@ -10,6 +10,7 @@ import structlog
 from scheduler.domain.batch import Batch
 from scheduler.domain.errors import NotFound, Unavailable
 from scheduler.domain.ids import ItemIds
+from scheduler.ports.dead_letters import DeadLetterFilter
 from scheduler.ports.store import Store
 from scheduler.services.control import not_found
 from scheduler.services.opening import Opening
@@ -37,12 +38,23 @@ class Reopening:
         Unavailable when Postgres is down. Whether Redis is up does not matter: the reconciler opens it later.
         """
         answer = await self._store.batches.retry(environment_id, batch_id, _seqs_of(batch_id, item_ids))
+        return (await self._carry(environment_id, batch_id, answer))[0]
+
+    async def retry_some(self, environment_id: UUID, batch_id: UUID, which: DeadLetterFilter) -> int:
+        """Run those failed items of a batch again that a filter means; answers how many. Raises as `retry`."""
+        answer = await self._store.batches.retry(
+            environment_id, batch_id, error_code=which.error_code, resource_id=which.resource_id
+        )
+        return (await self._carry(environment_id, batch_id, answer))[1]
+
+    async def _carry(self, environment_id: UUID, batch_id: UUID, answer: tuple[Batch, int] | None) -> tuple[Batch, int]:
+        """To the engine, what was decided."""
         if answer is None:
             raise not_found()
-        batch, reopened = answer
-        if not reopened:
-            return batch
-        _log.info("batch.reopened", batch_id=str(batch_id))
+        batch, again = answer
+        if not again:
+            return batch, 0
+        _log.info("batch.reopened", batch_id=str(batch_id), items=again)
         try:
             shard = await self._tenants.shard_of(environment_id)
             await self._shards.run(shard, lambda: self._open(shard, batch))
@@ -51,7 +63,7 @@ class Reopening:
         except Exception:
             # It is decided, whatever comes now.
             _log.exception("batch.opening_failed", batch_id=str(batch_id))
-        return batch
+        return batch, again
 
     async def _open(self, shard: int, batch: Batch) -> None:
         flows = await self._store.batches.flows(batch.batch_id)

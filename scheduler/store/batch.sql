@@ -111,8 +111,8 @@ SELECT unnest(ended) AS batch_id FROM end_full_batches($1::uuid[]);
 
 -- name: retry_batch
 -- Run failed items of an ended batch again; answers unknown | open | nothing | reopened.
--- Params: $1 environment, $2 batch, $3 seqs or null for all
-SELECT verdict FROM retry_batch($1, $2, $3::integer[]);
+-- Params: $1 environment, $2 batch, $3 seqs, $4 error code, $5 resource, each null for all
+SELECT verdict, again FROM retry_batch($1, $2, $3::integer[], $4, $5);
 
 -- name: set_paused
 -- Hold or let go; only when that changes something and the batch is live.

@@ -128,17 +128,24 @@ class PostgresBatchStore:
         return tuple(row["batch_id"] for row in rows)
 
     async def retry(
-        self, environment_id: UUID, batch_id: UUID, seqs: Sequence[int] | None = None
-    ) -> tuple[Batch, bool] | None:
+        self,
+        environment_id: UUID,
+        batch_id: UUID,
+        seqs: Sequence[int] | None = None,
+        *,
+        error_code: str | None = None,
+        resource_id: UUID | None = None,
+    ) -> tuple[Batch, int] | None:
         """Run failed items again; see the port."""
         async with self._database.connection() as connection:
-            verdict = await connection.fetchval(
-                _SQL["retry_batch"], environment_id, batch_id, seqs, timeout=COPY_TIMEOUT_S
+            row = await connection.fetchrow(
+                _SQL["retry_batch"], environment_id, batch_id, seqs, error_code, resource_id, timeout=COPY_TIMEOUT_S
             )
+        verdict, again = row if row is not None else ("unknown", 0)
         if verdict == "open":
             raise Conflict("The batch has not ended yet.", code="INVALID_STATE")
         batch = None if verdict == "unknown" else await self.get(environment_id, batch_id)
-        return None if batch is None else (batch, verdict == "reopened")
+        return None if batch is None else (batch, again)
 
     async def set_paused(self, environment_id: UUID, batch_id: UUID, paused: bool) -> Batch | None:
         """Hold or let go the waiting items; see the port."""

@@ -84,10 +84,11 @@ FROM held h WHERE d.batch_id = h.batch_id AND d.delivery_id = h.delivery_id;
 
 -- name: list_deliveries
 -- Deliveries of a batch, oldest first.
--- Params: $1 batch, $2 after this delivery, $3 how many
+-- Params: $1 batch, $2 after this delivery, $3 how many, $4 state or null
 SELECT delivery_id, kind, state, seq, run, event_no, attempts, created_at, due_at AS next_try_at, finished_at,
     last_status, reason AS last_error, event
-FROM deliveries WHERE batch_id = $1 AND delivery_id > $2 ORDER BY delivery_id LIMIT $3;
+FROM deliveries WHERE batch_id = $1 AND delivery_id > $2 AND ($4::text IS NULL OR state = $4)
+ORDER BY delivery_id LIMIT $3;
 
 -- name: replay_delivery
 -- Due now, unless it is on its way.
@@ -95,6 +96,14 @@ FROM deliveries WHERE batch_id = $1 AND delivery_id > $2 ORDER BY delivery_id LI
 UPDATE deliveries SET
     state = 'waiting', due_at = clock_timestamp(), finished_at = NULL, replayed_at = clock_timestamp()
 WHERE batch_id = $1 AND delivery_id = $2 AND holder IS NULL;
+
+-- name: replay_dead
+-- Dead deliveries of a batch are due now, the oldest first.
+-- Params: $1 batch, $2 how many
+UPDATE deliveries d SET
+    state = 'waiting', due_at = clock_timestamp(), finished_at = NULL, replayed_at = clock_timestamp()
+FROM (SELECT delivery_id FROM deliveries WHERE batch_id = $1 AND state = 'dead' ORDER BY delivery_id LIMIT $2) w
+WHERE d.batch_id = $1 AND d.delivery_id = w.delivery_id AND d.state = 'dead' AND d.holder IS NULL;
 
 -- name: delivery
 -- One delivery.

@@ -68,9 +68,11 @@ class PostgresDeliveryStore:
             [result.status for result in results],
         )
 
-    async def list(self, batch_id: UUID, *, after: UUID | None, limit: int) -> Page[DeliveryRecord]:
-        """Deliveries of a batch, oldest first."""
-        rows = await self._database.fetch(_SQL["list_deliveries"], batch_id, after or _FIRST_ID, limit + 1)
+    async def list(
+        self, batch_id: UUID, *, after: UUID | None, limit: int, state: str | None = None
+    ) -> Page[DeliveryRecord]:
+        """Deliveries of a batch, oldest first; see the port."""
+        rows = await self._database.fetch(_SQL["list_deliveries"], batch_id, after or _FIRST_ID, limit + 1, state)
         data = tuple(DeliveryRecord(**row) for row in rows[:limit])
         return Page(data, str(data[-1].delivery_id) if len(rows) > limit else None)
 
@@ -79,6 +81,10 @@ class PostgresDeliveryStore:
         await self._database.execute(_SQL["replay_delivery"], batch_id, delivery_id)
         row = await self._database.fetchrow(_SQL["delivery"], batch_id, delivery_id)
         return None if row is None else DeliveryRecord(**row)
+
+    async def replay_dead(self, batch_id: UUID, limit: int) -> int:
+        """Dead ones are due now; see the port."""
+        return await self._database.execute(_SQL["replay_dead"], batch_id, limit)
 
     async def _due_receivers(self, limit: int, left_out: Sequence[str]) -> Sequence[str]:
         """Up to `limit` receivers that have something due, going round all of them from call to call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from scheduler.domain.errors import InvariantBroken, Unavailable
 from scheduler.store.batch_store import PostgresBatchStore
 from scheduler.store.database import Database
+from scheduler.store.dead_letter_store import PostgresDeadLetterStore
 from scheduler.store.delivery_store import PostgresDeliveryStore
 from scheduler.store.file_store import PostgresFileStore
 from scheduler.store.item_store import PostgresItemStore
@@ -28,6 +29,7 @@ class PostgresStore:
         self.items = PostgresItemStore(database)
         self.outcomes = PostgresOutcomeStore(database)
         self.deliveries = PostgresDeliveryStore(database)
+        self.dead_letters = PostgresDeadLetterStore(database)
         self.uploads = PostgresUploadStore(database)
         self.files = PostgresFileStore(database)
         self.submissions = PostgresSubmissionStore(database)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections import Counter
@@ -40,14 +39,13 @@ class KillingProvider:
             os.kill(self._owner_of(request.transport.get_extra_info("peername")[1]), signal.SIGKILL)
             self.kills += 1
             return web.Response(status=500)
-        await asyncio.sleep(0.02)
         message = {"role": "assistant", "content": "yes"}
         usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
         return web.json_response({"choices": [{"index": 0, "message": message}], "usage": usage})
 
     def _owner_of(self, port: int) -> int:
         for pid in self.workers():
-            if any(each.laddr and each.laddr.port == port for each in psutil.Process(pid).net_connections("tcp")):
+            if any(each.laddr[1:2] == (port,) for each in psutil.Process(pid).net_connections("tcp")):
                 return pid
         raise AssertionError(f"no worker holds the connection from port {port}")
 

@@ -93,6 +93,13 @@ EXPECTED_INDEXES: dict[str, set[tuple[str, str]]] = {
         ("batch_flows", "pkey"),
         ("connections", "pkey"),
     },
+    "dead_letter.dead_letters": {
+        ("batches", "with_failures"),
+        ("outcomes", "batch_id_seq_idx"),
+        ("items", "pkey"),
+        ("item_runs", "pkey"),
+        ("batch_flows", "pkey"),
+    },
     "delivery.due_receivers": {("deliveries", "receiver_due_at_idx")},
     "delivery.lease_deliveries": {("deliveries", "receiver_due_at_idx"), ("deliveries", "pkey")},
     "delivery.record": {("deliveries", "delivery_id_idx"), ("deliveries", "pkey")},

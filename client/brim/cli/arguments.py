@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..submission import CapacityInput, Priority
 from .capacity_text import parse_capacity
+from .mending_arguments import Mending, add_mending, read_mending
 from .submission_file import ENDPOINTS
 
 BatchType = Literal["SYNC", "ASYNC", "CALLBACK"]
@@ -113,7 +114,7 @@ class Results:
     status: str | None
 
 
-Command = Submit | Watch | Get | List | Explain | Connections | Cancel | Results
+Command = Submit | Watch | Get | List | Explain | Connections | Cancel | Results | Mending
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Command, Where]:
@@ -138,8 +139,10 @@ def parse(argv: Sequence[str] | None) -> tuple[Command, Where]:
             return Connections(found.resume, found.json), where
         case "cancel":
             return Cancel(found.batch, found.json), where
-        case _:
+        case "results":
             return Results(found.batch, found.output, found.status), where
+        case _:
+            return read_mending(parser, found), where
 
 
 def _submit(parser: argparse.ArgumentParser, found: argparse.Namespace) -> Submit:
@@ -217,6 +220,8 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("batch", metavar="BATCH")
     results.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of stdout")
     results.add_argument("--status", type=str.upper, choices=_STATUSES[2:], help="only items with this end")
+
+    add_mending(commands, json, _positive)
     return parser
 
 

@@ -13,6 +13,8 @@ from ..errors import BrimError
 from .arguments import Cancel, Command, Connections, Explain, Get, List, Results, Submit, Watch, Where, parse
 from .commands import cancel, connections, explain, get, list_batches, results, submit, watch
 from .exit_codes import ExitCode, exit_code_of
+from .mending import mend
+from .mending_arguments import DeadList, DeadReplay, DeliveriesList, DeliveriesReplay, Retry
 from .output import say
 from .watching import Interrupted
 
@@ -63,6 +65,8 @@ def _run(command: Command, where: Where) -> ExitCode:
                 return cancel(client, command)
             case Results():
                 return results(client, command)
+            case DeadList() | DeadReplay() | Retry() | DeliveriesList() | DeliveriesReplay():
+                return mend(client, command)
             case _:
                 assert_never(command)
 

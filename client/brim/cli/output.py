@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -127,11 +127,19 @@ def print_items(items: Iterable[Item]) -> None:
     console().print(rows)
 
 
+def print_table(columns: Sequence[str], texts: Iterable[Sequence[str]], empty: str) -> None:
+    """A table of texts from the server; `empty` when there is no row."""
+    rows = table(*columns)
+    for row in texts:
+        rows.add_row(*map(plain, row))
+    console().print(rows if rows.row_count else empty)
+
+
 def table(*columns: str) -> Table:
     """An empty table with these columns."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("batch", "item", "status"))
+        table.add_column(column, overflow="fold", no_wrap=column in ("batch", "item", "delivery", "status"))
     return table
 
 

@@ -56,6 +56,8 @@ CREATE TABLE batches (
 CREATE INDEX batches_by_environment ON batches (environment_id, batch_id);
 -- Serves the list of one status.
 CREATE INDEX batches_by_status ON batches (status, environment_id, batch_id);
+-- Serves the list of dead letters: batches that hold some, newest first.
+CREATE INDEX batches_with_failures ON batches (environment_id, batch_id) WHERE failed > 0;
 -- Serves reconciler and repair: what must be known to the engine.
 CREATE INDEX batches_open ON batches (shard, batch_id) WHERE status IN ('PENDING', 'RUNNING');
 -- Serves the canceller: items still to be cancelled.
@@ -124,6 +126,8 @@ CREATE TABLE outcomes (
 -- Serves the events; unique, so that no number can be given twice. Its predicate, always true, keeps it away from
 -- probes of the primary key.
 CREATE UNIQUE INDEX outcomes_by_event ON outcomes (batch_id, event_no) WHERE event_no > 0;
+-- Serves the list of dead letters and the retry: the failed items of a batch.
+CREATE INDEX outcomes_failed ON outcomes (batch_id, seq) WHERE status = 'FAILED';
 
 -- Events of batches; those of items are the outcomes.
 CREATE TABLE events (
