@@ -1,7 +1,8 @@
-"""Run the benches and print what they measured: `python -m bench [noop] [http] [idle] [limits] [budgets] [failover]`.
+"""Run the benches and print what they measured: `python -m bench [name …]`.
 
-Without names `noop`, `http` and `idle`: `limits` takes twelve minutes, `budgets` about ten (`--quick`: two), `failover`
-three. BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of three masters.
+`noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `budgets` about ten (`--quick`: two),
+`failover` three, `backlog` half a minute for 200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but
+`budgets` on a Redis Cluster of three masters.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import argparse
 import asyncio
 import sys
 
-from bench import failover, latency, limits, throughput
+from bench import backlog, failover, latency, limits, throughput
 from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits", "budgets", "failover")
+LONG = ("limits", "budgets", "failover", "backlog")
 
 
 def show(name: str, value: str) -> None:
@@ -72,11 +73,27 @@ async def run_failover() -> None:
     show("failover: calls repeated", str(result.repeated))
 
 
+async def run_backlog(items: int) -> None:
+    """One batch by NDJSON, far longer than what Redis holds of it."""
+    result = await backlog.backlog(items)
+    show("backlog: items, bytes a line", f"{result.items:,}, {result.line_bytes:.0f}")
+    show("backlog: items a second accepted", f"{result.accepted_per_s:,.0f}")
+    show("backlog: MB of the API process before, at most", f"{result.rss_before_mb:.0f}, {result.rss_mb:.0f}")
+    show("backlog: MB that Redis grew by, at most", f"{result.redis_growth_mb:.1f}")
+    show(
+        f"backlog: median ms of a claim of {backlog.SLOTS}, {backlog.SMALL} items waiting", f"{result.claim_few_ms:.2f}"
+    )
+    show(f"backlog: the same with {result.items:,} waiting", f"{result.claim_all_ms:.2f}")
+    show("backlog: items a second, one worker process", f"{result.drained_per_s:,.0f}")
+    show("backlog: the first item's event, read at the end, has number", str(result.first_event))
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("names", nargs="*", metavar="bench", help=", ".join((*BENCHES, *LONG)))
     parser.add_argument("--shape", default="sliding", choices=limits.SHAPES, help="limits: how the provider limits")
+    parser.add_argument("--items", type=int, default=backlog.ITEMS, help="backlog: items of the batch")
     parser.add_argument("--minutes", type=int, default=MINUTES, help="budgets: virtual minutes of each run")
     parser.add_argument("--quick", action="store_true", help="budgets: three minutes, two workers, two queues")
     parser.add_argument("--write", action="store_true", help="budgets: write docs/budgets.md and its plots")
@@ -100,6 +117,8 @@ def main() -> int:
         asyncio.run(run_limits(given.shape))
     if "failover" in names:
         asyncio.run(run_failover())
+    if "backlog" in names:
+        asyncio.run(run_backlog(given.items))
     if "budgets" not in names:
         return 0
     if given.admissions:

@@ -98,6 +98,7 @@ class Stack:
     redis: Redis
     database_url: str
     pid: int
+    redis_url: str
 
     async def post(self, items: list[dict[str, Any]], **fields: Any) -> str:
         """Create an ASYNC batch; answers its id."""
@@ -213,7 +214,7 @@ async def stack(
             urls = json.loads((folder / "data" / "servers.json").read_text())
             redis = Redis.from_url(_one_url(urls["redis_url"]))
             try:
-                yield Stack(base, session, redis, urls["database_url"], process.pid)
+                yield Stack(base, session, redis, urls["database_url"], process.pid, urls["redis_url"])
             finally:
                 await redis.aclose()
     finally:
