@@ -21,6 +21,7 @@ from scheduler.services.files import Files
 from scheduler.services.headroom import Readings
 from scheduler.services.keys import Authenticator
 from scheduler.services.opening import Opening
+from scheduler.services.parked_connections import ParkedConnections
 from scheduler.services.progress import Progress
 from scheduler.services.recovery import Recovery
 from scheduler.services.reopening import Reopening
@@ -81,6 +82,7 @@ class Services:
     setup: SetupObjects
     readings: Readings
     explaining: Explaining
+    parked: ParkedConnections
 
 
 def build(core: Core) -> Services:
@@ -90,6 +92,7 @@ def build(core: Core) -> Services:
     shards = Shards(core.recovery)
     authenticator = Authenticator(store.setup, settings.admin_key)
     effects = SetupEffects(engine, tenants, shards)
+    parked = ParkedConnections(store, engine, tenants, shards, lambda: datetime.now(UTC))
     form = ConnectionForm(core.vault, allow_noop=settings.allow_noop)
     opening = Opening(settings, store, engine, tenants, shards)
     extension = Extension(store, engine, settings.window_entries)
@@ -111,8 +114,9 @@ def build(core: Core) -> Services:
         dead_letters=DeadLetters(store.dead_letters, reopening),
         progress=Progress(store, engine, tenants, shards),
         events=EventStream(store, engine.feed, tenants),
-        setup=SetupObjects(store, tenants, form, effects, authenticator),
+        setup=SetupObjects(store, tenants, form, effects, authenticator, parked),
         readings=Readings(store, engine, tenants, shards),
+        parked=parked,
         explaining=Explaining(store, engine, tenants, shards, lambda: datetime.now(UTC)),
     )
 

@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     reconcile_s: float = Field(
         5.0, ge=0.2, le=300, description="Pause between two looks of the reconciler, in seconds."
     )
+    park_s: float = Field(
+        3_600.0,
+        ge=60,
+        le=2_764_800,
+        description="A parked connection is tried again after this, in seconds, where its provider does not say when.",
+    )
     allow_noop: bool = Field(False, description="Allow connections of provider noop (benches).")
 
     max_body_bytes: int = Field(104_857_600, ge=1024, description="Largest JSON body of a request, in bytes.")

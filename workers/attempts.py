@@ -25,6 +25,7 @@ from workers.decision import GiveBack, Pause, PauseWhy, Record, decide
 from workers.holdings import Held, Holdings
 from workers.learner import Learner
 from workers.observer import Observer
+from workers.parker import Parker
 from workers.returns import Returning, Returns
 
 UNPAUSED_DELAY_MS = 1_000
@@ -59,6 +60,7 @@ class Attempts:
         circuit: Circuit,
         learner: Learner,
         observer: Observer,
+        parker: Parker,
         clock: Callable[[], float],
         on_late: Callable[[], None],
     ) -> None:
@@ -70,6 +72,7 @@ class Attempts:
         self._circuit = circuit
         self._learner = learner
         self._observer = observer
+        self._parker = parker
         self._clock = clock
         self._on_late = on_late
         self._tasks: set[asyncio.Task[None]] = set()
@@ -153,12 +156,14 @@ class Attempts:
         )
         rest = self._pause_of(held.budget, end, decision, now_s)
         paused = await self._pause(held, rest) if rest else True
+        if isinstance(decision, GiveBack) and decision.park is not None:
+            paused = await self._parker.park(held.shard, job.account.connection_id, job.model, decision.park)
         match decision:
             case Record():
                 self._record(job, decision, now_s)
             case GiveBack():
                 delay_ms = decision.delay_ms
-                if decision.pause is not None and not paused:
+                if not paused:
                     delay_ms = max(delay_ms, UNPAUSED_DELAY_MS)
                 free = job.account.profile.failed_calls_free
                 self._returns.give_back(Returning(held, delay_ms, decision.spend_attempt, decision.next_target, free))
@@ -196,10 +201,7 @@ class Attempts:
         asked: int | None = None
         if isinstance(decision, GiveBack) and decision.pause is not None:
             wanted = decision.pause
-            if wanted.why is PauseWhy.LIMIT:
-                asked = self._circuit.limited(budget, wanted.pause_ms, now_s)
-            else:
-                asked = self._circuit.rest(budget, wanted.pause_ms, now_s)
+            asked = self._circuit.limited(budget, wanted.pause_ms, now_s)
             return Pause(asked, wanted.reason, wanted.why) if asked is not None else None
         if isinstance(end, Retry) and end.transport:
             asked = self._circuit.failed(budget, now_s)

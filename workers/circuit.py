@@ -49,10 +49,6 @@ class Circuit:
             return None
         return self._start(budget, _grown(self._limits, budget, LONGEST_UNSAID_MS), now_s)
 
-    def rest(self, budget: str, pause_ms: int, now_s: float) -> int | None:
-        """Pause for a stated time, unless a pause that lasts as long is running already."""
-        return self._start(budget, pause_ms, now_s)
-
     def _resting(self, budget: str, now_s: float) -> bool:
         return now_s < self._until_s.get(budget, 0.0)
 

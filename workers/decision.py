@@ -23,17 +23,11 @@ from scheduler.domain.outcome import (
 from scheduler.domain.retry import backoff_ms
 from scheduler.domain.status import ItemStatus
 
-FATAL_PAUSE_MS = 60_000
-"""How long a connection rests after an answer that says that it will not work (no credit, key refused)."""
-LONGEST_FATAL_PAUSE_MS = 15 * 60_000
-"""The longest such rest where the provider names a time (a quota of the day): meanwhile somebody may have paid."""
-
 
 class PauseWhy(StrEnum):
     """Why a connection is paused (label of a metric)."""
 
     LIMIT = "limit"
-    FATAL = "fatal"
     UNREACHABLE = "unreachable"
 
 
@@ -60,12 +54,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """The entry goes back to its flow, after `pause` took effect if there is one."""
+    """The entry goes back to its flow, after `pause` took effect if there is one, or the connection is parked for the
+    reason in `park`."""
 
     delay_ms: int
     spend_attempt: bool
     next_target: int
     pause: Pause | None = None
+    park: Fatal | None = None
 
 
 Decision = Record | GiveBack
@@ -95,13 +91,9 @@ def decide(end: AttemptEnd, *, attempts: int, target: int, targets: int, max_ret
         case Fatal():
             # Round and round: the first target may have come back when the last one turns out dead too.
             following = (target + 1) % targets if targets else target
-            return GiveBack(0, False, following, Pause(_rest_ms(end), end.reason, PauseWhy.FATAL))
+            return GiveBack(0, False, following, park=end)
         case _:
             assert_never(end)
-
-
-def _rest_ms(end: Fatal) -> int:
-    return min(max(end.after_ms or 0, FATAL_PAUSE_MS), LONGEST_FATAL_PAUSE_MS)
 
 
 def _failed(end: Retry | Failed | Fatal) -> Record:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -23,6 +23,7 @@ from scheduler.providers.adapters import Adapters
 from scheduler.providers.wire import open_session
 from scheduler.services.catalog import Catalog, Unsealer
 from scheduler.services.files import Files
+from scheduler.services.parkings import Parkings
 from scheduler.services.recovery import Recovery
 from scheduler.services.refill import Refill
 from scheduler.settings import Settings
@@ -42,6 +43,7 @@ from workers.loading import Loading
 from workers.observer import INTERVAL_S as OBSERVE_S
 from workers.observer import KEEP_S, Observer
 from workers.parcels import Parcels
+from workers.parker import Parker
 from workers.reclaimer import Reclaimer
 from workers.reconciler import Reconciler
 from workers.refiller import Refiller
@@ -149,13 +151,14 @@ class Worker:
         refiller = Refiller(Refill(store, engine), self._recovery)
         learner = Learner(store.setup)
         observer = Observer(engine, store.setup, clock)
+        parker = Parker(Parkings(store, engine, timedelta(seconds=settings.park_s), _utc_now), clock)
         dispatcher: Dispatcher
 
         def was_late() -> None:
             dispatcher.was_late()
 
         attempts = Attempts(
-            engine, adapter, holdings, committer, returns, Circuit(), learner, observer, clock, was_late
+            engine, adapter, holdings, committer, returns, Circuit(), learner, observer, parker, clock, was_late
         )
         loading = Loading(
             store,

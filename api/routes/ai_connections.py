@@ -37,7 +37,8 @@ async def list_connections(
     services = services_of(request)
     await services.tenants.environment(workspaceId, environmentId)
     found = await services.store.setup.connections(environmentId)
-    return answered({"data": [connection_view(each) for each in found]})
+    parkings = await services.parked.within(environmentId)
+    return answered({"data": [connection_view(each, parkings=parkings) for each in found]})
 
 
 @router.get("/{connectionId}", openapi_extra=gives(ConnectionView))
@@ -45,18 +46,20 @@ async def get_connection(
     request: Request, workspaceId: UUID, environmentId: UUID, connectionId: UUID, _principal: SetupCaller
 ) -> Response:
     """Read a connection."""
-    found = await services_of(request).setup.connection(Address(workspaceId, environmentId), connectionId)
-    return answered(connection_view(found))
+    services = services_of(request)
+    found = await services.setup.connection(Address(workspaceId, environmentId), connectionId)
+    return answered(connection_view(found, parkings=await services.parked.of(found)))
 
 
 @router.put("/{connectionId}", openapi_extra=takes(ConnectionBody) | gives(ConnectionView))
 async def update_connection(
     request: Request, workspaceId: UUID, environmentId: UUID, connectionId: UUID, _principal: SetupCaller
 ) -> Response:
-    """Change the fields that the body names."""
+    """Change the fields that the body names. With another key or URL a parked one is tried again."""
+    services = services_of(request)
     body = await read_setup(request, ConnectionBody)
-    address = Address(workspaceId, environmentId)
-    return answered(connection_view(await services_of(request).setup.update_connection(address, connectionId, body)))
+    changed = await services.setup.update_connection(Address(workspaceId, environmentId), connectionId, body)
+    return answered(connection_view(changed, parkings=await services.parked.of(changed)))
 
 
 @router.delete("/{connectionId}", status_code=204, openapi_extra=gives(None, 204))
@@ -76,3 +79,14 @@ async def connection_headroom(
     services = services_of(request)
     connection = await services.setup.named_connection(Address(workspaceId, environmentId), connectionId)
     return answered(await services.readings.of_connection(connection))
+
+
+@router.post("/{connectionId:path}/resume", openapi_extra=gives(ConnectionView))
+async def resume_connection(
+    request: Request, workspaceId: UUID, environmentId: UUID, connectionId: str, _principal: SetupCaller
+) -> Response:
+    """Let a parked connection be tried at once: one call goes first. By id or by name."""
+    services = services_of(request)
+    connection = await services.setup.named_connection(Address(workspaceId, environmentId), connectionId)
+    await services.parked.resume(connection)
+    return answered(connection_view(connection, parkings=await services.parked.of(connection)))

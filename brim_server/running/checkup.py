@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import asyncpg
 import redis.exceptions
@@ -84,7 +85,18 @@ async def _core(settings: Settings) -> list[Finding]:
         alive = await core.store.shards.alive(_ALIVE_WITHIN_S)
         workers = sum(1 for process in alive if process["kind"] == "worker")
         detail = f"{workers} alive" if workers else f"none was heard of within {_ALIVE_WITHIN_S:.0f} s"
-        return [Finding("workers", workers > 0, detail), await _queues(core, workers)]
+        return [Finding("workers", workers > 0, detail), await _queues(core, workers), await _connections(core)]
+
+
+async def _connections(core: Core) -> Finding:
+    """Parked connections wait for somebody to pay, or to renew a key."""
+    parked = await core.store.parkings.parked(datetime.now(UTC))
+    told = [
+        f"{each.connection_name}{f' ({each.model})' if each.model else ''} is parked until "
+        f"{each.due_at:%Y-%m-%d %H:%M} UTC: {each.reason}"
+        for each in parked
+    ]
+    return Finding("connections", not told, "; ".join(told) or "none is parked")
 
 
 async def _this_host(settings: Settings) -> list[Finding]:

@@ -15,12 +15,14 @@ from scheduler.domain.status import ItemStatus
 class Usage:
     """Tokens as the provider reported them; None where it did not say.
 
-    cached_tokens: part of the prompt tokens that was read from the provider's cache.
+    cached_tokens: part of the prompt tokens that was read from the provider's cache. reasoning_tokens: part of the
+    output tokens that nobody sees.
     """
 
     prompt_tokens: int | None
     output_tokens: int | None
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,16 @@ class FatalScope(StrEnum):
     """What a fatal answer makes useless."""
 
     CONNECTION = "connection"
+    MODEL = "model"
+    """One model of the connection."""
     ITEM = "item"
 
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """No retry will help: no credit, spend limit, wrong key (CONNECTION: it is paused with the reason), or a request
-    larger than the provider's limit (ITEM: it fails). after_ms: when it may work again, if the provider said so."""
+    """No retry will help: no credit, spend limit, wrong key (CONNECTION: it is parked with the reason), the quota of
+    a model for the day (MODEL: only that is), or a request larger than the provider's limit (ITEM: it fails). after_ms:
+    when it may work again, if the provider said so."""
 
     scope: FatalScope
     reason: str

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+SHORTEST = timedelta(minutes=1)
+"""What cannot be used for a reason like this is not tried sooner, whatever some header says."""
 LONGEST = timedelta(days=32)
 """Nothing is parked for longer at a time; what says more is asked again then."""
 
@@ -31,9 +34,9 @@ class Parking:
 
 
 def due_at(now: datetime, told_ms: int | None, otherwise: timedelta) -> datetime:
-    """When a parking ends: when the provider said, else after `otherwise`; never later than LONGEST from now."""
+    """When a parking ends: when the provider said, else after `otherwise`; within SHORTEST and LONGEST from now."""
     span = otherwise if told_ms is None else timedelta(milliseconds=told_ms)
-    return now + min(max(span, timedelta(seconds=1)), LONGEST)
+    return now + min(max(span, SHORTEST), LONGEST)
 
 
 def next_midnight_pacific_ms(now_s: float) -> int:
@@ -47,7 +50,7 @@ def next_midnight_pacific_ms(now_s: float) -> int:
     midnight_s = (local_s // 86400 + 1) * 86400 - offset_s
     # The clock may change in the night between: the offset that counts is that of the midnight itself.
     midnight_s += (3600 if _is_daylight(now_s) else 0) - (3600 if _is_daylight(midnight_s) else 0)
-    return int((midnight_s - now_s) * 1000)
+    return math.ceil((midnight_s - now_s) * 1000)
 
 
 def _is_daylight(unix_s: float) -> bool:

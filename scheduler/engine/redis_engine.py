@@ -238,6 +238,10 @@ class RedisEngine:
             await self._run("observe", shard, *map(observing.observe_argument, observations))
         )
 
+    async def resume_budget(self, shard: int, budget: str) -> None:
+        """End a pause now."""
+        await self._run("resume_budget", shard, budget)
+
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
         """Change weight, budgets and pause of a live flow."""
         await self._run("set_flow", shard, *codec.set_flow_arguments(flow))

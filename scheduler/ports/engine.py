@@ -145,6 +145,10 @@ class Engine(Protocol):
         at once that are worth it. At most 64, of different models. Answers what is known now where that changed."""
         ...
 
+    async def resume_budget(self, shard: int, budget: str) -> None:
+        """End a pause now: probes go one at a time until one is settled. Nothing for a budget that is not paused."""
+        ...
+
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
         """Change weight, budgets and pause of a live flow (older versions are ignored; an unknown flow too)."""
         ...

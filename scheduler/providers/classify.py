@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from scheduler.domain.capacity import Period
 from scheduler.domain.outcome import AttemptEnd, Failed, Fatal, FatalScope, LimitHit, Refusal, Retry, Succeeded
+from scheduler.domain.parking import next_midnight_pacific_ms
 from scheduler.domain.rates import RateReport
 from scheduler.providers.dialects import gemini, read_rates
 from scheduler.providers.error_bodies import MESSAGE_CHARS, Problem, problem_in
@@ -37,8 +38,7 @@ def classify(
     problem = problem_in(body)
     wait = wait_ms(headers, problem.message, now_s, rates) or wait_ms({}, _text(body), now_s)
     if _no_credit(status, problem, headers, body, rates, profile, now_s):
-        reason = problem.message or "The provider reports no credit."
-        return Fatal(FatalScope.CONNECTION, reason, "PROVIDER_NO_CREDIT", wait, rates)
+        return _shut(problem, body, rates, wait, now_s)
     if status == 413 or (status == 429 and _never_fits(problem.message)):
         reason = problem.message or "Too large for the provider."
         return Fatal(FatalScope.ITEM, reason, "REQUEST_TOO_LARGE", rates=rates, refusal=Refusal(status, body))
@@ -96,6 +96,17 @@ def _no_credit(
     if any(each.period is Period.DAY or each.limit == 0 for each in gemini.limits_in(body)):
         return True
     return profile.silent_429_is_final and said_ms(headers, now_s) is None and not (rates and rates.used_up)
+
+
+def _shut(problem: Problem, body: bytes, rates: RateReport | None, wait: int | None, now_s: float) -> Fatal:
+    """No credit; or Gemini's quota of a day is used up, which starts again at midnight Pacific time, whatever its
+    retryDelay says, and may be that of one model only."""
+    reason = problem.message or "The provider reports no credit."
+    quotas = gemini.limits_in(body)
+    scope = FatalScope.MODEL if gemini.is_of_one_model(body) else FatalScope.CONNECTION
+    if quotas and all(each.period is Period.DAY and each.limit != 0 for each in quotas):
+        return Fatal(scope, reason, "PROVIDER_QUOTA_USED_UP", next_midnight_pacific_ms(now_s), rates)
+    return Fatal(scope, reason, "PROVIDER_NO_CREDIT", wait, rates)
 
 
 def _never_fits(message: str) -> bool:

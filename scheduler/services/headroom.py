@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
+from scheduler.domain.parking import Parking
 from scheduler.domain.setup import Connection, Resource
 from scheduler.domain.work import BudgetHeadroom, BudgetKind, LimitHeadroom, budget_id
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
 from scheduler.services.limits import queue_ref
+from scheduler.services.setup_views import ParkedView, parked_views
 from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
 
@@ -62,21 +65,26 @@ class BudgetView(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class ConnectionHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
-    """A connection's budget; null until something was sent or set up on it."""
+    """A connection's budget; null until something was sent or set up on it. parked: why it is shut now.
+    oldest_waiting_at: when the oldest live batch on its resources was made (only where it is asked for itself)."""
 
     connection_id: UUID
     name: str
     budget: BudgetView | None
+    parked: list[ParkedView]
+    oldest_waiting_at: datetime | None = None
 
 
 class ResourceHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
-    """A resource's own budget, if it has limits, and those of its targets in order. waiting: batches in its queue."""
+    """A resource's own budget, if it has limits, and those of its targets in order. waiting: batches in its queue;
+    oldest_waiting_at: when the oldest live one was made."""
 
     resource_id: UUID
     name: str
     budget: BudgetView | None
     targets: list[ConnectionHeadroom]
     waiting: int
+    oldest_waiting_at: datetime | None
 
 
 class ProcessView(Struct, rename="camel", frozen=True):
@@ -95,6 +103,16 @@ class QueueView(Struct, rename="camel", frozen=True):
     environment_id: str
     resource_id: str
     waiting: int
+
+
+class ParkedConnection(Struct, rename="camel", frozen=True, kw_only=True):
+    """A connection that is shut."""
+
+    workspace_id: UUID | None
+    environment_id: UUID | None
+    connection_id: UUID
+    name: str
+    parked: list[ParkedView]
 
 
 class ShardView(Struct, rename="camel", frozen=True):
@@ -116,6 +134,7 @@ class StatusView(Struct, rename="camel", frozen=True, kw_only=True):
     leases: int
     shards: list[ShardView]
     queues: list[QueueView]
+    parked: list[ParkedConnection]
 
 
 class Readings:
@@ -130,7 +149,13 @@ class Readings:
     async def of_connection(self, connection: Connection) -> ConnectionHeadroom:
         """What a connection admits now."""
         [found] = await self._connections(connection.environment_id, [connection])
-        return found
+        through = [
+            each.resource_id
+            for each in await self._store.setup.resources(connection.environment_id)
+            if any(target.connection_id == connection.connection_id for target in each.targets)
+        ]
+        oldest = await self._store.outlook.oldest_waiting(through)
+        return msgspec.structs.replace(found, oldest_waiting_at=oldest)
 
     async def of_resource(self, resource: Resource) -> ResourceHeadroom:
         """What a resource admits now, and through which connections."""
@@ -147,6 +172,7 @@ class Readings:
             budget=_budget_view(budgets.get(own)),
             targets=await self._connections(resource.environment_id, through),
             waiting=depths.queues.get(queue, 0),
+            oldest_waiting_at=await self._store.outlook.oldest_waiting([resource.resource_id]),
         )
 
     async def status(self) -> StatusView:
@@ -169,18 +195,37 @@ class Readings:
             leases=sum(each.leases for each in shards),
             shards=shards,
             queues=queues,
+            parked=_parked_connections(await self._store.parkings.parked(datetime.now(UTC))),
         )
 
     async def _connections(self, environment_id: UUID, connections: Sequence[Connection]) -> list[ConnectionHeadroom]:
         shard = await self._tenants.shard_of(environment_id)
         ids = [budget_id(BudgetKind.CONNECTION, each.connection_id) for each in connections]
         budgets = await self._shards.run(shard, lambda: self._engine.headroom(shard, ids))
+        parkings = await self._store.parkings.parked(datetime.now(UTC), environment_id=environment_id)
         return [
             ConnectionHeadroom(
-                connection_id=each.connection_id, name=each.name, budget=_budget_view(budgets.get(budget))
+                connection_id=each.connection_id,
+                name=each.name,
+                budget=_budget_view(budgets.get(budget)),
+                parked=parked_views(parkings, each.connection_id),
             )
             for each, budget in zip(connections, ids, strict=True)
         ]
+
+
+def _parked_connections(parkings: Sequence[Parking]) -> list[ParkedConnection]:
+    firsts = {each.connection_id: each for each in reversed(parkings)}
+    return [
+        ParkedConnection(
+            workspace_id=each.workspace_id,
+            environment_id=each.environment_id,
+            connection_id=connection_id,
+            name=each.connection_name,
+            parked=parked_views(parkings, connection_id),
+        )
+        for connection_id, each in firsts.items()
+    ]
 
 
 def _budget_view(budget: BudgetHeadroom | None) -> BudgetView | None:

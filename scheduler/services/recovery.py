@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -23,6 +24,7 @@ from scheduler.services.limits import (
     queue_definition,
     resource_budget,
 )
+from scheduler.services.parkings import reapply
 from scheduler.services.refill import Refill
 from scheduler.settings import Settings
 
@@ -97,6 +99,8 @@ class Recovery:
     async def _rebuild(self, shard: int, *, spent: bool) -> int:
         """Limits before queues before flows: nothing may run before all that binds it is there."""
         await self.apply_setup(shard, spent=spent)
+        here = {e.environment_id for e in await self._store.setup.environments() if e.shard == shard}
+        await reapply(self._store, self._engine, shard, here, datetime.now(UTC))
         flows = 0
         async for page, batches in self.unfinished(shard):
             budgets = [b for b in map(batch_budget, batches.values()) if b is not None]

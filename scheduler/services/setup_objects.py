@@ -10,6 +10,7 @@ from scheduler.domain.errors import NotFound
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Workspace
 from scheduler.ports.store import Store
 from scheduler.services.keys import Authenticator, MadeKey, make_key
+from scheduler.services.parked_connections import ParkedConnections
 from scheduler.services.setup_bodies import (
     ApiKeyBody,
     ConnectionBody,
@@ -41,12 +42,14 @@ class SetupObjects:
         form: ConnectionForm,
         effects: SetupEffects,
         authenticator: Authenticator | None = None,
+        parked: ParkedConnections | None = None,
     ) -> None:
         self._setup = store.setup
         self._tenants = tenants
         self._form = form
         self._effects = effects
         self._authenticator = authenticator
+        self._parked = parked
 
     async def create_workspace(self, body: WorkspaceBody) -> Workspace:
         """A new tenant."""
@@ -117,10 +120,13 @@ class SetupObjects:
         return connection
 
     async def update_connection(self, address: Address, connection_id: UUID, body: ConnectionBody) -> Connection:
-        """Change what the body names."""
+        """Change what the body names. A parked one is tried again when its key or where it leads to is another."""
         before = await self.connection(address, connection_id)
         connection = await self._setup.put_connection(self._form.fill(address, body, before), create=False)
         await self._effects.connection_changed(connection)
+        renewed = (before.config, before.secret_config) != (connection.config, connection.secret_config)
+        if renewed and self._parked is not None:
+            await self._parked.resume(connection)
         return connection
 
     async def delete_connection(self, address: Address, connection_id: UUID) -> None:

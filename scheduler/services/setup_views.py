@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
+from scheduler.domain.parking import Parking
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Target, Workspace
 from scheduler.services.capacity_body import CapacityBody, bodies_of
 from scheduler.services.secrets import MASK
@@ -32,8 +34,20 @@ class EnvironmentView(Struct, rename="camel", frozen=True):
     updated_at: datetime
 
 
+class ParkedView(Struct, rename="camel", frozen=True, kw_only=True):
+    """Why nothing is sent now. model: "" for the whole connection. until: then one call is tried. times: in a row."""
+
+    model: str
+    code: str
+    reason: str
+    since: datetime
+    until: datetime
+    times: int
+
+
 class ConnectionView(Struct, rename="camel", frozen=True, kw_only=True):
-    """A provider account. discovered_capacity: limits that its provider told; read-only."""
+    """A provider account. discovered_capacity: limits that its provider told; read-only. parked: why it is shut now;
+    empty: it is not."""
 
     workspace_id: UUID
     environment_id: UUID
@@ -48,6 +62,7 @@ class ConnectionView(Struct, rename="camel", frozen=True, kw_only=True):
     max_in_flight: int | None
     direct_share: float
     discovered_capacity: list[CapacityBody] | None
+    parked: list[ParkedView]
     version: int
     created_at: datetime
     updated_at: datetime
@@ -120,7 +135,7 @@ def environment_view(environment: Environment) -> EnvironmentView:
     )
 
 
-def connection_view(connection: Connection) -> ConnectionView:
+def connection_view(connection: Connection, parkings: Iterable[Parking] = ()) -> ConnectionView:
     """A connection as shown: each secret field as the mask."""
     return ConnectionView(
         workspace_id=connection.workspace_id,
@@ -136,10 +151,27 @@ def connection_view(connection: Connection) -> ConnectionView:
         max_in_flight=connection.max_in_flight,
         direct_share=connection.direct_share,
         discovered_capacity=None,
+        parked=parked_views(parkings, connection.connection_id),
         version=connection.version,
         created_at=connection.created_at,
         updated_at=connection.updated_at,
     )
+
+
+def parked_views(parkings: Iterable[Parking], connection_id: UUID) -> list[ParkedView]:
+    """Those of one connection."""
+    return [
+        ParkedView(
+            model=each.model,
+            code=each.code,
+            reason=each.reason,
+            since=each.parked_at,
+            until=each.due_at,
+            times=each.times,
+        )
+        for each in parkings
+        if each.connection_id == connection_id
+    ]
 
 
 def resource_view(resource: Resource) -> ResourceView:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.capacity import Period
-from scheduler.domain.outcome import Fatal, LimitHit
+from scheduler.domain.outcome import Fatal, FatalScope, LimitHit
 from scheduler.domain.rates import Dimension, RateReport, ReportedLimit
 from scheduler.providers.classify import classify
 from scheduler.providers.dialects import read_rates
@@ -157,17 +157,35 @@ def test_gemini_names_its_quotas_in_the_body() -> None:
 
 
 @pytest.mark.parametrize(
-    "violation",
+    ("violation", "scope", "code", "after_ms"),
     [
-        {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "20"},
-        {"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "quotaValue": "0"},
+        (
+            {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "20"},
+            FatalScope.MODEL,
+            "PROVIDER_QUOTA_USED_UP",
+            86_400_000,  # from one midnight Pacific time to the next
+        ),
+        (
+            {"quotaId": "GenerateRequestsPerDayPerProject-FreeTier", "quotaValue": "20"},
+            FatalScope.CONNECTION,
+            "PROVIDER_QUOTA_USED_UP",
+            86_400_000,
+        ),
+        (
+            {"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "quotaValue": "0"},
+            FatalScope.MODEL,
+            "PROVIDER_NO_CREDIT",
+            35_640_000,
+        ),
     ],
 )
 @pytest.mark.parametrize("profile", ["gemini", "generic"])
-def test_geminis_day_and_its_quotas_of_nothing_do_not_pass(violation: dict[str, Any], profile: str) -> None:
+def test_geminis_day_and_its_quotas_of_nothing_do_not_pass(
+    violation: dict[str, Any], scope: FatalScope, code: str, after_ms: int, profile: str
+) -> None:
     end = classify(429, {}, gemini(violation, delay="35640s"), NOW_S, PROFILES[profile])
     assert isinstance(end, Fatal)
-    assert (end.code, end.after_ms) == ("PROVIDER_NO_CREDIT", 35_640_000)
+    assert (end.scope, end.code, end.after_ms) == (scope, code, after_ms)
 
 
 texts = st.text(max_size=12) | st.sampled_from(["-1", "0", "9", "1e9", "nan", "inf", "1m0s", "2027-01-15T08:00:00"])

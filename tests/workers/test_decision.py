@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from scheduler.domain.outcome import (
     Usage,
 )
 from scheduler.domain.status import ItemStatus
-from workers.decision import FATAL_PAUSE_MS, LONGEST_FATAL_PAUSE_MS, Decision, GiveBack, Pause, PauseWhy, Record, decide
+from workers.decision import Decision, GiveBack, Pause, PauseWhy, Record, decide
 
 waits = st.none() | st.integers(0, 10**7)
 ends: st.SearchStrategy[AttemptEnd] = st.one_of(
@@ -46,8 +47,8 @@ def test_an_attempt_ends_in_a_record_or_goes_back_to_a_target_that_exists(
     else:
         assert 0 <= decision.next_target < targets
         assert decision.delay_ms >= 0
-        # Only what waits for a paused connection may come back without having spent anything.
-        assert decision.spend_attempt or decision.pause is not None
+        # Only what waits for a connection that is shut may come back without having spent anything.
+        assert decision.spend_attempt or decision.pause is not None or decision.park is not None
 
 
 @given(ends, st.integers(1, 4), st.integers(0, 6))
@@ -55,7 +56,7 @@ def test_no_item_goes_on_for_ever(end: AttemptEnd, targets: int, max_retries: in
     attempts = target = turns = 0
     while True:
         decision = decide(end, attempts=attempts, target=target, targets=targets, max_retries=max_retries, jitter=0.0)
-        if isinstance(decision, Record) or decision.pause is not None:
+        if isinstance(decision, Record) or decision.pause is not None or decision.park is not None:
             return
         attempts, target, turns = attempts + decision.spend_attempt, decision.next_target, turns + 1
         assert turns <= max_retries + targets
@@ -81,15 +82,9 @@ def test_a_failure_moves_to_the_next_target_and_then_is_final() -> None:
     assert isinstance(decided(Failed("r", "c"), targets=2, target=1), Record)
 
 
-def test_a_dead_connection_rests_and_its_items_try_the_next_target_round_and_round() -> None:
-    end = Fatal(FatalScope.CONNECTION, "no credit", "c")
-    rest = Pause(FATAL_PAUSE_MS, "no credit", PauseWhy.FATAL)
-    assert decided(end, targets=2) == GiveBack(0, False, 1, rest)
-    assert decided(end, targets=2, target=1) == GiveBack(0, False, 0, rest)
-    assert decided(end) == GiveBack(0, False, 0, rest)
-
-
-def test_a_dead_connection_rests_as_long_as_was_named_within_bounds() -> None:
-    for after_ms, pause_ms in ((5, FATAL_PAUSE_MS), (120_000, 120_000), (86_400_000, LONGEST_FATAL_PAUSE_MS)):
-        decision = decided(Fatal(FatalScope.CONNECTION, "quota", "c", after_ms))
-        assert decision == GiveBack(0, False, 0, Pause(pause_ms, "quota", PauseWhy.FATAL))
+@pytest.mark.parametrize("scope", [FatalScope.CONNECTION, FatalScope.MODEL])
+def test_a_dead_connection_is_parked_and_its_items_try_the_next_target_round_and_round(scope: FatalScope) -> None:
+    end = Fatal(scope, "no credit", "c", 5)
+    assert decided(end, targets=2) == GiveBack(0, False, 1, park=end)
+    assert decided(end, targets=2, target=1) == GiveBack(0, False, 0, park=end)
+    assert decided(end, attempts=99) == GiveBack(0, False, 0, park=end)

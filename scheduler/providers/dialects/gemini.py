@@ -23,15 +23,24 @@ _PERIODS = (
 
 def limits_in(refusal: bytes) -> tuple[ReportedLimit, ...]:
     """The quotas that the body of a 429 (else empty) names as used up."""
-    if b"quotaId" not in refusal:
-        return ()
-    details = error_in(refusal).get("details")
-    if not isinstance(details, list):
-        return ()
-    entries = [each for each in details if isinstance(each, dict)]
+    entries = _details_of(refusal)
     reset_ms = next((duration_ms(delay) for each in entries if isinstance(delay := each.get("retryDelay"), str)), None)
-    violations = [v for each in entries if isinstance(each.get("violations"), list) for v in each["violations"]]
-    return tuple(found for each in violations if (found := _limit_of(each, reset_ms)) is not None)
+    return tuple(found for each in _violations_of(entries) if (found := _limit_of(each, reset_ms)) is not None)
+
+
+def is_of_one_model(refusal: bytes) -> bool:
+    """Whether every quota that the body of a 429 names counts one model only."""
+    quotas = [str(each.get("quotaId")) for each in _violations_of(_details_of(refusal)) if isinstance(each, dict)]
+    return bool(quotas) and all("PerModel" in quota for quota in quotas)
+
+
+def _details_of(refusal: bytes) -> list[dict[str, Any]]:
+    details = error_in(refusal).get("details") if b"quotaId" in refusal else None
+    return [each for each in details if isinstance(each, dict)] if isinstance(details, list) else []
+
+
+def _violations_of(entries: list[dict[str, Any]]) -> list[Any]:
+    return [v for each in entries if isinstance(each.get("violations"), list) for v in each["violations"]]
 
 
 def _limit_of(violation: Any, reset_ms: int | None) -> ReportedLimit | None:
