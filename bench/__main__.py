@@ -1,8 +1,8 @@
 """Run the benches and print what they measured: `python -m bench [name …]`.
 
-`noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `budgets` about ten (`--quick`: two),
-`failover` three, `backlog` half a minute for 200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but
-`budgets` on a Redis Cluster of three masters.
+`noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `shapes` five and then twelve,
+`budgets` about ten (`--quick`: two), `failover` three, `backlog` half a minute for 200,000 items (`--items 2000000`:
+seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of three masters.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import argparse
 import asyncio
 import sys
 
-from bench import backlog, failover, latency, limits, throughput
+from bench import backlog, failover, latency, limits, shapes, throughput
 from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits", "budgets", "failover", "backlog")
+LONG = ("limits", "shapes", "budgets", "failover", "backlog")
 
 
 def show(name: str, value: str) -> None:
@@ -60,6 +60,13 @@ async def run_limits(shape: str) -> None:
         show(f"{kind}: worst sliding minute, tokens of {limits.TPM:,}", f"{result.worst_tokens:,}")
         show(f"{kind}: 429s", str(result.refused))
         show(f"{kind}: items completed", str(result.completed))
+
+
+async def run_shapes() -> None:
+    """Every shape of limit in real time: first those of a minute, then those that are cut into slices."""
+    for chosen, minutes in ((shapes.MINUTES, 5), (shapes.SLICED, 12)):
+        for filled in await shapes.shapes(chosen, minutes):
+            print(shapes.line(filled), flush=True)
 
 
 async def run_failover() -> None:
@@ -115,6 +122,8 @@ def main() -> int:
     asyncio.run(run(names))
     if "limits" in names:
         asyncio.run(run_limits(given.shape))
+    if "shapes" in names:
+        asyncio.run(run_shapes())
     if "failover" in names:
         asyncio.run(run_failover())
     if "backlog" in names:
