@@ -20,6 +20,8 @@ from .errors import (
     WaitTimedOut,
 )
 from .explanations import Connection, Explanation
+from .file_batches import FileBatches
+from .file_records import FileBatch, LineFault, StoredFile
 from .jsonl import ValidatedJsonl, validate_jsonl
 from .records import Batch, DeadLetter, Delivery, Event, Headroom, Item, Replay
 from .retrying import RetryPolicy
@@ -42,15 +44,19 @@ __all__ = [
     "Delivery",
     "Event",
     "Explanation",
+    "FileBatch",
+    "FileBatches",
     "Headroom",
     "Invalid",
     "InvalidJsonl",
     "Item",
+    "LineFault",
     "NewItem",
     "NotFound",
     "PermissionDenied",
     "Replay",
     "RetryPolicy",
+    "StoredFile",
     "StreamError",
     "TooLarge",
     "Unavailable",

@@ -52,6 +52,10 @@ def raise_refusal(response: httpx.Response) -> None:
         message = str(raw.get("errorMessage") or "")
         found = raw.get("details")
         details = dict(found) if isinstance(found, Mapping) else ({} if found is None else {"details": found})
+        if isinstance(raw.get("error"), Mapping):  # the OpenAI face's own form
+            code = str(raw["error"].get("code") or raw["error"].get("type") or code)
+            message = str(raw["error"].get("message") or "")
+            details = {"param": raw["error"].get("param")}
     if not message:
         message = _foreign_message(response)
     advice_s = _retry_after_s(response.headers.get("retry-after"))

@@ -40,21 +40,33 @@ def settings(
     Raises ConfigurationError that names everything missing at once, or says why the URL cannot be used.
     """
     given = {"base_url": base_url, "api_key": api_key, "workspace": workspace, "environment": environment}
-    variables = os.environ if environ is None else environ
-    found: dict[str, str] = {}
-    for name, value in given.items():
-        chosen = value if value is not None else variables.get(_VARIABLES[name])
-        if chosen is not None and chosen.strip():
-            found[name] = chosen.strip()
-    missing = [f"{name} (or {_VARIABLES[name]})" for name in _VARIABLES if name not in found]
-    if missing:
-        raise ConfigurationError("missing " + ", ".join(missing))
+    found = _found(given, os.environ if environ is None else environ)
     return Settings(
         base_url=_root(found["base_url"]),
         api_key=_header_safe(found["api_key"]),
         workspace=found["workspace"],
         environment=found["environment"],
     )
+
+
+def address(
+    base_url: str | None = None, api_key: str | None = None, *, environ: Mapping[str, str] | None = None
+) -> tuple[str, str]:
+    """The server's root and the key alone, for what takes its tenant from the key. Raises like `settings`."""
+    found = _found({"base_url": base_url, "api_key": api_key}, os.environ if environ is None else environ)
+    return _root(found["base_url"]), _header_safe(found["api_key"])
+
+
+def _found(given: Mapping[str, str | None], variables: Mapping[str, str]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        chosen = value if value is not None else variables.get(_VARIABLES[name])
+        if chosen is not None and chosen.strip():
+            found[name] = chosen.strip()
+    missing = [f"{name} (or {_VARIABLES[name]})" for name in given if name not in found]
+    if missing:
+        raise ConfigurationError("missing " + ", ".join(missing))
+    return found
 
 
 def _root(url: str) -> str:

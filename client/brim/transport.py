@@ -27,7 +27,12 @@ WAIT_PAUSES_S: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.5, 1.0, 1.0, 2.0)
 
 def headers(settings: Settings) -> Mapping[str, str]:
     """What every request carries."""
-    return {"authorization": f"Bearer {settings.api_key}", "user-agent": "brim-python"}
+    return bearer(settings.api_key)
+
+
+def bearer(api_key: str) -> Mapping[str, str]:
+    """What every request of a key carries."""
+    return {"authorization": f"Bearer {api_key}", "user-agent": "brim-python"}
 
 
 def timeout(timeout_s: float) -> httpx.Timeout:

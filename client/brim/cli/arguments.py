@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..submission import CapacityInput, Priority
 from .capacity_text import parse_capacity
+from .file_arguments import CancelFile, RunFile, Validate, add_batch, add_validate, read_batch, read_validate
 from .mending_arguments import Mending, add_mending, read_mending
 from .submission_file import ENDPOINTS
 
@@ -114,35 +115,43 @@ class Results:
     status: str | None
 
 
-Command = Submit | Watch | Get | List | Explain | Connections | Cancel | Results | Mending
+ItemCommand = Submit | Watch | Get | List | Explain | Connections | Cancel | Results | Mending
+Command = ItemCommand | Validate | RunFile | CancelFile
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Command, Where]:
     """Read the command line. Ends the process with code 2 and a usage message when it is wrong."""
     parser = _parser()
     found = parser.parse_args(argv)
-    where = Where(found.url, found.workspace, found.environment)
+    if found.command == "validate":
+        return read_validate(found), Where(None, None, None)
+    if found.command == "batch":
+        return read_batch(found), Where(found.url, None, None)
+    return _item_command(parser, found), Where(found.url, found.workspace, found.environment)
+
+
+def _item_command(parser: argparse.ArgumentParser, found: argparse.Namespace) -> ItemCommand:
     match found.command:
         case "submit":
-            return _submit(parser, found), where
+            return _submit(parser, found)
         case "watch":
             if found.last_event_id is not None and not found.json:
                 parser.error("--last-event-id needs --json: the progress view asks for the counts instead")
-            return Watch(found.batch, found.last_event_id, found.json), where
+            return Watch(found.batch, found.last_event_id, found.json)
         case "get":
-            return Get(found.batch, found.items, found.json), where
+            return Get(found.batch, found.items, found.json)
         case "list":
-            return List(found.status, found.limit, found.json), where
+            return List(found.status, found.limit, found.json)
         case "explain":
-            return Explain(found.batch, found.item, found.json), where
+            return Explain(found.batch, found.item, found.json)
         case "connections":
-            return Connections(found.resume, found.json), where
+            return Connections(found.resume, found.json)
         case "cancel":
-            return Cancel(found.batch, found.json), where
+            return Cancel(found.batch, found.json)
         case "results":
-            return Results(found.batch, found.output, found.status), where
+            return Results(found.batch, found.output, found.status)
         case _:
-            return read_mending(parser, found), where
+            return read_mending(parser, found)
 
 
 def _submit(parser: argparse.ArgumentParser, found: argparse.Namespace) -> Submit:
@@ -212,6 +221,9 @@ def _parser() -> argparse.ArgumentParser:
 
     connections = commands.add_parser("connections", parents=[json], help="show connections, and those that are parked")
     connections.add_argument("--resume", metavar="NAME", help="let a parked one be tried at once, by name or id")
+
+    add_batch(commands)
+    add_validate(commands)
 
     cancel = commands.add_parser("cancel", parents=[json], help="stop a batch")
     cancel.add_argument("batch", metavar="BATCH")

@@ -10,12 +10,29 @@ from typing import assert_never
 
 from ..client import Client
 from ..errors import BrimError
-from .arguments import Cancel, Command, Connections, Explain, Get, List, Results, Submit, Watch, Where, parse
+from ..file_batches import FileBatches
+from .arguments import (
+    Cancel,
+    Command,
+    Connections,
+    Explain,
+    Get,
+    ItemCommand,
+    List,
+    Results,
+    Submit,
+    Watch,
+    Where,
+    parse,
+)
+from .batch_run import cancel_file, run_file
 from .commands import cancel, connections, explain, get, list_batches, results, submit, watch
 from .exit_codes import ExitCode, exit_code_of
+from .file_arguments import CancelFile, RunFile, Validate
 from .mending import mend
 from .mending_arguments import DeadList, DeadReplay, DeliveriesList, DeliveriesReplay, Retry
 from .output import say
+from .validating import validate
 from .watching import Interrupted
 
 
@@ -29,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(command, where)
     except Interrupted as error:
-        say(_farewell(error, json=isinstance(command, Submit | Watch) and command.json))
+        if isinstance(command, RunFile):
+            say(_farewell_to_file(error))
+        else:
+            say(_farewell(error, json=isinstance(command, Submit | Watch) and command.json))
         return ExitCode.INTERRUPTED
     except KeyboardInterrupt:
         say("interrupted")
@@ -47,6 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: Command, where: Where) -> ExitCode:
+    match command:
+        case Validate():
+            return validate(command)
+        case RunFile() | CancelFile():
+            with FileBatches(where.url) as batches:
+                return run_file(batches, command) if isinstance(command, RunFile) else cancel_file(batches, command)
+        case _:
+            return _run_items(command, where)
+
+
+def _run_items(command: ItemCommand, where: Where) -> ExitCode:
     with Client(where.url, workspace=where.workspace, environment=where.environment) as client:
         match command:
             case Submit():
@@ -78,3 +109,9 @@ def _farewell(error: Interrupted, *, json: bool) -> str:
     if json:
         again += " --json" + ("" if error.last_event_id is None else f" --last-event-id {error.last_event_id}")
     return f"interrupted; the batch runs on. Go on with: {again}   stop it with: brim cancel {error.batch_id}"
+
+
+def _farewell_to_file(error: Interrupted) -> str:
+    if error.batch_id is None:
+        return "interrupted before the batch was made; the same command goes on"
+    return f"interrupted; the batch runs on. The same command follows it; brim batch cancel {error.batch_id} stops it"

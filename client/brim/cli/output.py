@@ -45,7 +45,7 @@ def write_items(items: Iterable[Item], output: str | None) -> int:
     goes away if anything fails. Raises OSError when it cannot be written.
     """
     count = 0
-    with _destination(output) as file:
+    with destination(output) as file:
         for item in items:
             write_json(item.raw, file)
             count += 1
@@ -53,7 +53,9 @@ def write_items(items: Iterable[Item], output: str | None) -> int:
 
 
 @contextmanager
-def _destination(output: str | None) -> Iterator[BinaryIO | None]:
+def destination(output: str | None) -> Iterator[BinaryIO | None]:
+    """Where to write what a person wants in `output`: a file that appears when it is whole; None: standard output.
+    Raises OSError."""
     if output is None:
         yield None
         return

@@ -60,7 +60,7 @@ class Tallier:
 
     def see_batch(self, batch: Batch, at_s: float) -> Tally:
         """Take the server's own counts."""
-        return self._note(
+        return self.see(
             Tally(
                 batch_id=batch.batch_id,
                 type=batch.type,
@@ -76,6 +76,10 @@ class Tallier:
             ),
             at_s,
         )
+
+    def see(self, tally: Tally, at_s: float) -> Tally:
+        """Take counts as they are now; gives them back with the pace."""
+        return self._note(tally, at_s)
 
     def see_event(self, event: Event, at_s: float) -> Tally | None:
         """Count an event; None before the first one that describes the batch."""
