@@ -63,6 +63,7 @@ class ConnectionBody(Struct, rename="camel", forbid_unknown_fields=True):
     workspace_id: Shown = None
     environment_id: Shown = None
     discovered_capacity: Shown = None
+    parked: Shown = None
     version: Shown = None
     created_at: Shown = None
     updated_at: Shown = None
