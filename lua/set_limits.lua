@@ -3,7 +3,8 @@
 --
 -- KEYS[1]  epoch        string  brim:{s}:epoch
 -- ARGV[1]  epoch        str     the caller's epoch
--- ARGV[2]  spent        0|1     a new budget starts with its window used up (after a loss of Redis)
+-- ARGV[2]  spent        0|1     after a loss of Redis: a budget that is not there starts with its window used up, one that
+--                               is there presumes what it may lack. While the shard is recovered, all do the former.
 -- ARGV[3…] definitions  json    {id, version, max_in_flight, [[code, period_ms, requests, tokens, pace, burst_ms, meter, share] …]}, -1: none
 --
 -- RETURNS  {'applied', n}
@@ -16,6 +17,7 @@
 --@include parking
 --@include lease
 --@include direct
+--@include presumption
 
 local epoch, spent = ARGV[1], ARGV[2] == '1'
 
@@ -23,6 +25,7 @@ local refused = shard.refuses(epoch)
 if refused then return refused end
 shard.read_clock()
 
+local recovering = redis.call('EXISTS', key.recovery) == 1
 local applied = 0
 for i = 3, #ARGV do
   local given = cjson.decode(ARGV[i])
@@ -31,11 +34,12 @@ for i = 3, #ARGV do
   if not known or version > known.def.version then
     local packed = { version, given[3] }
     for _, limit in ipairs(given[4]) do packed[#packed + 1] = limit end
-    budget.define(id, cmsgpack.pack(packed), known, spent)
+    budget.define(id, cmsgpack.pack(packed), known, spent or recovering)
     applied = applied + 1
   elseif known then
     redis.call('PERSIST', known.key)
   end
+  if known and spent then presumption.book(budget.load(id)) end
   parking.hand_on(id)
 end
 budget.save()

@@ -35,6 +35,8 @@ SHORTEST_TIMER_MS = 10
 EMPTY_AGAIN_MS = 5
 """A claim that got nothing although there may be more comes again after this."""
 UNAVAILABLE_MS = 500
+RECOVERING_MS = 100
+"""A shard that is recovered is asked again after this: whoever recovers it may die."""
 
 _log = structlog.get_logger(__name__)
 
@@ -120,9 +122,11 @@ class Dispatcher:
             await asyncio.wait(list(self._serving))
 
     async def _has_room(self, shard: int, stop: asyncio.Event) -> bool:
-        """Wait a little for slots; without any, another worker shall have the shard."""
+        """Wait a little for slots; without any, another worker shall have the shard. What could not be loaded or
+        recorded is not claimed."""
         while self._committer.full and not stop.is_set():
             await pause(0.05, stop)
+        await self._loading.store_is_back(shard, stop)
         while len(self._serving) >= SERVED_AT_ONCE:
             await asyncio.wait(list(self._serving), return_when=asyncio.FIRST_COMPLETED)
         if 0 < self._holdings.free < self._coalesce:
@@ -196,4 +200,4 @@ class Dispatcher:
         except Unavailable:
             self._wakes.after(shard, UNAVAILABLE_MS)
             raise
-        self._wakes.now(shard)
+        self._wakes.after(shard, RECOVERING_MS)

@@ -118,6 +118,15 @@ class Holdings:
         limit = now_s + within_s
         return [held for held in self._held if held.deadline_s < limit and not held.lost]
 
+    def shards(self) -> list[int]:
+        """Shards of which something is held."""
+        return sorted({held.shard for held in self._held})
+
+    def underway(self) -> list[Held]:
+        """Leases whose calls left, or whose outcome waits for its record, and that are not lost: what a loss of Redis
+        must not repeat. (One that has not left by then is dropped unsent.)"""
+        return [held for held in self._held if not held.lost and (held.sent_s is not None or not held.in_flight)]
+
     def lose(self, helds: Iterable[Held], lost: frozenset[LeaseRef]) -> int:
         """Mark those of `helds` that are lost; answers how many."""
         count = 0

@@ -21,7 +21,7 @@ from workers.attempts import Attempts, Job
 from workers.clocks import DatabaseClock, WallClock
 from workers.committer import Committer, Finished
 from workers.decision import Record
-from workers.duty import pause
+from workers.duty import backoff_s, pause
 from workers.holdings import Held, Holdings
 from workers.returns import Returns, Settling
 from workers.triage import Drop, Send, Settle, triage, uuid_of
@@ -65,6 +65,18 @@ class Loading:
         self._marked: set[UUID] = set()
         self._marked_order: deque[UUID] = deque()
         self._aside: set[asyncio.Task[None]] = set()
+        self._store_away = False
+
+    async def store_is_back(self, shard: int, stop: asyncio.Event) -> None:
+        """After a load that failed: wait until Postgres answers again, or `stop`. Otherwise returns at once."""
+        failures = 0
+        while self._store_away and not stop.is_set():
+            try:
+                await self._store.shards.epoch(shard)
+                self._store_away = False
+            except Unavailable:
+                failures += 1
+                await pause(backoff_s(failures), stop)
 
     async def serve(self, shard: int, helds: Sequence[Held]) -> None:
         """Start every call that is to be made; nothing of the claim is left without an end. Raises
@@ -72,8 +84,8 @@ class Loading:
         try:
             loaded = await self._load(shard, helds)
         except Unavailable:
+            self._store_away = True
             self._returns.hand_back(helds, STORE_AWAY_MS)
-            await pause(STORE_AWAY_MS / 1000, asyncio.Event())
             return
         except Exception:
             _log.exception("load.failed", shard=shard, claimed=len(helds))

@@ -24,8 +24,8 @@ _log = structlog.get_logger(__name__)
 class Outbox(Generic[T]):
     """One sender task per shard while there is something to send.
 
-    send(shard, messages): one call, up to `chunk` messages. on_lost(shard, messages): the shard's epoch
-    is gone and with it what these messages speak of.
+    send(shard, messages): one call, up to `chunk` messages. on_lost(shard): the shard's epoch is gone; afterwards the
+    messages are sent again, and Redis says which of them it still knows.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Outbox(Generic[T]):
                     await self._send(shard, messages)
                     failures = 0
                 except EpochLost:
-                    self._forget(messages)
+                    waiting[:0] = messages
                     await self._lost(shard)
                 except Unavailable as problem:
                     waiting[:0] = messages

@@ -47,7 +47,7 @@ class Returns:
         self._clock = clock
         self._doorbells: dict[int, dict[str, Doorbell]] = {}
         self._settles: Outbox[Settling | None] = Outbox(
-            "settle", SETTLE_CHUNK, self._settle, self._forget, self._ring_again
+            "settle", SETTLE_CHUNK, self._settle, self._forget, self._recover
         )
         self._releases: Outbox[Returning] = Outbox("release", RELEASE_CHUNK, self._release, self._forget, self._recover)
 
@@ -120,14 +120,8 @@ class Returns:
                 self._holdings.drop(message.held)
 
     async def _recover(self, shard: int) -> None:
-        """The leases went with the epoch; the repair brings the entries back."""
+        """What Redis lost of these leases it says when it is asked again; the repair brings back their entries."""
         await self._recovery.ensure(shard)
-
-    async def _ring_again(self, shard: int) -> None:
-        """Readers are told all the same, on the new epoch."""
-        await self._recovery.ensure(shard)
-        if self._doorbells.get(shard):
-            self._settles.put(shard, [None])
 
 
 def _newest(one: Mapping[str, Doorbell], other: Mapping[str, Doorbell]) -> dict[str, Doorbell]:

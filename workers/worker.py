@@ -47,7 +47,7 @@ from workers.parker import Parker
 from workers.reclaimer import Reclaimer
 from workers.reconciler import Reconciler
 from workers.refiller import Refiller
-from workers.renewer import Renewer
+from workers.renewer import WATCH_S, Renewer
 from workers.returns import Returns
 from workers.sealer import INTERVAL_S as SEAL_S
 from workers.sealer import Sealer
@@ -232,6 +232,7 @@ class Worker:
             *(asyncio.create_task(every(0, d.refiller.run_once, stop, name="refiller")) for _ in range(REFILLERS)),
         ]
         serving = [
+            asyncio.create_task(every(WATCH_S, d.renewer.watch_once, late, name="watch")),
             asyncio.create_task(every(0, d.committer.run_once, late, name="committer")),
             asyncio.create_task(every(settings.renew_every_ms / 1000, d.renewer.run_once, late, name="renewer")),
             asyncio.create_task(every(0, d.sender.record_once, late, name="delivery-records")),

@@ -150,6 +150,27 @@ def lease_argument(ref: LeaseRef) -> tuple[str, int]:
     return keys.lease_id(ref.flow, ref.position), ref.fence.number
 
 
+def announce_arguments(leases: Sequence[Lease]) -> list[Any]:
+    """Quintuples of announce."""
+    args: list[Any] = []
+    for lease in leases:
+        args += (*flow_address(lease.ref.flow), entry_argument(lease.entry), lease.ref.fence.number, lease.target)
+    return args
+
+
+def read_announced(reply: Any, epoch: int, refs: Sequence[LeaseRef]) -> dict[LeaseRef, LeaseRef | None]:
+    """RETURNS of announce."""
+    match reply:
+        case [b"announced", *fences] if len(fences) == len(refs):
+            return {
+                ref: ref._replace(fence=Fence(epoch, fence)) if fence else None
+                for ref, fence in zip(refs, fences, strict=True)
+                if fence >= 0
+            }
+        case _:
+            raise UnexpectedReply("announce", reply)
+
+
 def renew_arguments(leases: Sequence[tuple[LeaseRef, int | None]]) -> list[Any]:
     """Triples of renew."""
     args: list[Any] = []

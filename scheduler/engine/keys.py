@@ -15,6 +15,16 @@ def epoch(shard: int) -> str:
     return f"{prefix(shard)}epoch"
 
 
+def fence(shard: int) -> str:
+    """string: the number of the newest lease; an epoch that was raised begins far above all before it."""
+    return f"{prefix(shard)}fence"
+
+
+def recovery(shard: int) -> str:
+    """string: there while what a loss of Redis took is brought back; nothing is claimed meanwhile."""
+    return f"{prefix(shard)}recovery"
+
+
 def wake(shard: int) -> str:
     """list: at most one token; whoever pops it claims."""
     return f"{prefix(shard)}wake"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, Self, TypeVar
 
 from redis.asyncio import Redis
 
@@ -39,16 +39,21 @@ from scheduler.ports.engine import EpochLost
 from scheduler.settings import Settings
 
 MOST_RECLAIMED = 128
+FENCE_BITS = 32
+"""Leases of one epoch that are numbered apart from those of all others: 2^32; 2^21 epochs fit exactly into Lua's
+numbers."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """The epoch of a shard and the server that it was agreed on with."""
+    """The epoch of a shard and the server that it was agreed on with. recovering: nothing may be claimed yet, as far
+    as we know."""
 
     epoch: int
     identity: str
+    recovering: bool = False
 
 
 class RedisEngine:
@@ -127,20 +132,63 @@ class RedisEngine:
         # Whoever answered may have begun anew, or from an older copy, since the epoch was agreed on: what it says then
         # is not believed (its leases are let expire), and recovery decides.
         if reply[0] == b"epoch" or self._servers.seen(shard) != held.identity:
-            if self._epochs.get(shard) is held:
-                del self._epochs[shard]
-            raise EpochLost(shard)
+            self._drop(shard, held)
         return reply
+
+    def _drop(self, shard: int, held: _Held) -> NoReturn:
+        if self._epochs.get(shard) is held:
+            del self._epochs[shard]
+        raise EpochLost(shard)
 
     async def _on(self, shard: int, work: Callable[[Redis], Awaitable[T]]) -> T:
         with translated():
             return await self._servers.on(shard, work)
 
-    async def open_shard(self, shard: int, epoch: int, identity: str | None = None) -> None:
+    async def open_shard(
+        self, shard: int, epoch: int, identity: str | None = None, *, recovering: bool = False
+    ) -> None:
         """Make `epoch` the shard's epoch in Redis, and this process's, as long as the server is `identity` (None:
-        whoever it is now)."""
-        await self._on(shard, lambda client: client.set(keys.epoch(shard), epoch))
-        self._epochs[shard] = _Held(epoch, self._servers.seen(shard) if identity is None else identity)
+        whoever it is now). recovering: nothing is claimed before `recovered`."""
+        values = {keys.epoch(shard): epoch}
+        if recovering:
+            # No fence of an earlier epoch may come again, also not from an older copy of the counter.
+            values |= {keys.fence(shard): epoch << FENCE_BITS, keys.recovery(shard): epoch}
+        await self._on(shard, lambda client: client.mset(values))
+        self._epochs[shard] = _Held(epoch, self._servers.seen(shard) if identity is None else identity, recovering)
+
+    async def join_shard(self, shard: int, epoch: int, identity: str) -> bool:
+        """Take the shard's epoch as this process's without a write; answers whether it is being recovered."""
+        recovering = await self._is_recovering(shard)
+        self._epochs[shard] = _Held(epoch, identity, recovering)
+        return recovering
+
+    async def _is_recovering(self, shard: int) -> bool:
+        return bool(await self._on(shard, lambda client: client.exists(keys.recovery(shard))))
+
+    def agreed_epoch(self, shard: int) -> int | None:
+        """The epoch that this process works under; None: it has to ask."""
+        held = self._epochs.get(shard)
+        return None if held is None else held.epoch
+
+    async def confirm(self, shard: int) -> None:
+        """Raise EpochLost unless the shard is as it was agreed on."""
+        held = self._agreed(shard)
+        if await self.epoch_of(shard) != held.epoch or self._servers.seen(shard) != held.identity:
+            self._drop(shard, held)
+
+    async def recovered(self, shard: int) -> None:
+        """Let claims begin."""
+        held = self._agreed(shard)
+        await self._run_in(held, "recovered", shard)
+        self._epochs[shard] = replace(held, recovering=False)
+
+    async def announce(
+        self, shard: int, holder: str, lease_ms: int, leases: Sequence[Lease]
+    ) -> Mapping[LeaseRef, LeaseRef | None]:
+        """Take up leases of an earlier epoch; each with its name from now on, or None: lost. Absent: ask again."""
+        held = self._agreed(shard)
+        reply = await self._run_in(held, "announce", shard, holder, lease_ms, *codec.announce_arguments(leases))
+        return codec.read_announced(reply, held.epoch, [lease.ref for lease in leases])
 
     async def epoch_of(self, shard: int) -> int | None:
         """The epoch that Redis holds for the shard; None after a loss."""
@@ -192,6 +240,10 @@ class RedisEngine:
         if kind != "llm":
             raise ValueError(f"claims of kind {kind!r} name their queue")
         held = self._agreed(shard)
+        if held.recovering:
+            if await self._is_recovering(shard):
+                raise EpochLost(shard)
+            held = self._epochs[shard] = replace(held, recovering=False)
         reply = await self._run_in(
             held, "claim", shard, slots, open_slots, holder, lease_ms, self._window, int(may_suspect), *crowded
         )

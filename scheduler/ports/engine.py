@@ -42,9 +42,38 @@ class EpochLost(Unavailable):
 class Engine(Protocol):
     """Queues, budgets and leases of all shards."""
 
-    async def open_shard(self, shard: int, epoch: int, identity: str | None = None) -> None:
+    async def open_shard(
+        self, shard: int, epoch: int, identity: str | None = None, *, recovering: bool = False
+    ) -> None:
         """Make `epoch` the shard's epoch in Redis, and this process's, as long as the shard's server is `identity`
-        (None: whoever it is now). When another answers, every method raises EpochLost."""
+        (None: whoever it is now). When another answers, every method raises EpochLost. recovering: claims raise it too,
+        in every process, until `recovered`."""
+        ...
+
+    async def join_shard(self, shard: int, epoch: int, identity: str) -> bool:
+        """Take the shard's epoch as this process's without a write; answers whether it is being recovered."""
+        ...
+
+    def agreed_epoch(self, shard: int) -> int | None:
+        """The epoch that this process works under; None: it has to recover or join the shard first."""
+        ...
+
+    async def confirm(self, shard: int) -> None:
+        """Raise EpochLost unless the shard is as it was agreed on: so a process notices a loss that it did not meet."""
+        ...
+
+    async def recovered(self, shard: int) -> None:
+        """What was lost is there again: let claims begin."""
+        ...
+
+    async def announce(
+        self, shard: int, holder: str, lease_ms: int, leases: Sequence[Lease]
+    ) -> Mapping[LeaseRef, LeaseRef | None]:
+        """After a loss, take up leases of an earlier epoch whose calls are under way (at most 128), for lease_ms.
+
+        Answers each with its name from now on, or None: it is lost. Those that are left out are of flows that are not
+        repaired yet: announce them again. They are booked as of the time before the loss, which is presumed used.
+        """
         ...
 
     async def epoch_of(self, shard: int) -> int | None:
@@ -60,8 +89,9 @@ class Engine(Protocol):
         ...
 
     async def set_limits(self, shard: int, definitions: Sequence[BudgetDefinition], *, spent: bool = False) -> None:
-        """Create or change budgets (older versions are ignored). spent: a budget that does not exist yet starts with
-        its full window used (after a loss of Redis: what was sent in the last minute is not known)."""
+        """Create or change budgets (older versions are ignored). spent: after a loss of Redis what was sent in the last
+        minute is not known: a budget that is gone starts with its full window used, one that is there has what the
+        last seconds may have brought booked on it (all that is left of it, if it has no pace)."""
         ...
 
     async def set_queues(self, shard: int, definitions: Sequence[QueueDefinition]) -> None:

@@ -34,17 +34,29 @@ WAIT_S = 0.2
 """Pause between two looks at a recovery that another process carries out."""
 PATIENCE_S = 60.0
 """After this long without a ruling epoch, the caller is told to try again later."""
+ANNOUNCED_S = 2.0
+"""After a loss nothing is claimed for so long: workers look for a loss four times meanwhile (workers.renewer), and
+announce the calls that they have in flight."""
+ABREAST = 8
+"""Flows repaired at the same time."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """raised: a new epoch was opened here, and `flows` were repaired."""
+    """raised: a new epoch was opened here, and what was lost is being brought back."""
 
     epoch: int
     raised: bool
-    flows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A try of this process. opened: done as soon as the epoch is agreed on."""
+
+    opened: asyncio.Future[Recovered]
+    task: asyncio.Task[None]
 
 
 class Recovery:
@@ -55,46 +67,97 @@ class Recovery:
         self._store = store
         self._engine = engine
         self._refill = Refill(store, engine)
-        self._running: dict[int, asyncio.Task[Recovered]] = {}
+        self._running: dict[int, _Running] = {}
 
     async def ensure(self, shard: int) -> Recovered:
-        """Make this process know the shard's epoch; raise it and repair the shard when Redis does not
-        hold it.
+        """Make this process know the shard's epoch; raise it and repair the shard when Redis does not hold it.
 
+        Answers when the epoch is agreed on: the repair goes on beside, and nothing can be claimed until it ends.
         Callers in one process share one try. Raises Unavailable when a store is down.
         """
-        task = self._running.get(shard)
-        if task is None:
-            task = asyncio.create_task(self._ensure(shard), name=f"recover-{shard}")
-            self._running[shard] = task
-            task.add_done_callback(lambda _: self._running.pop(shard, None))
-        return await asyncio.shield(task)
+        running = self._running.get(shard)
+        if running is not None and running.opened.done() and self._engine.agreed_epoch(shard) is None:
+            await asyncio.wait([running.task])  # it was overtaken by the next loss, and finds out
+            running = self._running.get(shard)
+        if running is None:
+            opened: asyncio.Future[Recovered] = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._try(shard, opened), name=f"recover-{shard}")
+            running = self._running[shard] = _Running(opened, task)
+        return await asyncio.shield(running.opened)
 
-    async def _ensure(self, shard: int) -> Recovered:
+    async def finished(self, shard: int) -> None:
+        """Wait until nothing is being recovered on the shard by this process."""
+        running = self._running.get(shard)
+        if running is not None:
+            await asyncio.wait([running.task])
+
+    async def _try(self, shard: int, opened: asyncio.Future[Recovered]) -> None:
+        try:
+            await self._agree(shard, opened)
+        except Exception as problem:
+            if not opened.done():
+                opened.set_exception(problem)
+                opened.exception()  # whoever asked may be gone
+            elif isinstance(problem, Unavailable):
+                _log.warning("shard.recovery_cut_short", shard=shard, problem=problem.message)
+            else:
+                _log.exception("shard.recovery_failed", shard=shard)
+        finally:
+            opened.cancel()
+            del self._running[shard]
+
+    async def _agree(self, shard: int, opened: asyncio.Future[Recovered]) -> None:
         for _ in range(round(PATIENCE_S / WAIT_S)):
             async with self._store.shards.exclusive(f"recover-{shard}") as mine:
                 if mine:
-                    return await self._recover(shard)
+                    await self._recover(shard, opened)
+                    return
+            joined = await self._join(shard)
+            if joined is not None:
+                opened.set_result(Recovered(joined, raised=False))
+                return
             await asyncio.sleep(WAIT_S)
         raise Unavailable("The scheduler is recovering; try again shortly.")
 
-    async def _recover(self, shard: int) -> Recovered:
+    async def _join(self, shard: int) -> int | None:
+        """The epoch that rules, joined; None when there is none."""
+        stored, identity = await self._store.shards.epoch(shard)
+        if stored == 0 or identity != await self._engine.identity(shard):
+            return None
+        if await self._engine.epoch_of(shard) != stored:
+            return None
+        await self._engine.join_shard(shard, stored, identity)
+        return stored
+
+    async def _recover(self, shard: int, opened: asyncio.Future[Recovered]) -> None:
+        """Under the lock: join; or raise the epoch and bring back what was lost, or what another began to and died."""
         stored, identity = await self._store.shards.epoch(shard)
         present = await self._engine.identity(shard)
         if stored > 0 and identity == present and await self._engine.epoch_of(shard) == stored:
-            await self._engine.open_shard(shard, stored, present)
-            return Recovered(stored, raised=False)
+            begun = await self._engine.join_shard(shard, stored, present)
+            opened.set_result(Recovered(stored, raised=False))
+            if begun:
+                await self._bring_back(shard)
+            return
         raised = await self._store.shards.raise_epoch(shard, stored, present)
         if raised is None:
             raise Unavailable("The scheduler is recovering; try again shortly.")
-        await self._engine.open_shard(shard, raised, present)
+        await self._engine.open_shard(shard, raised, present, recovering=stored > 0)
+        opened.set_result(Recovered(raised, raised=True))
         if stored == 0:
             _log.info("shard.opened", shard=shard, epoch=raised)
-        else:
-            metrics.EPOCHS_RAISED.inc()
-            _log.warning("shard.epoch_raised", shard=shard, epoch=raised, before=identity, now=present)
-        flows = await self._rebuild(shard, spent=stored > 0)
-        return Recovered(raised, raised=True, flows=flows)
+            await self._rebuild(shard, spent=False)
+            return
+        metrics.EPOCHS_RAISED.inc()
+        _log.warning("shard.epoch_raised", shard=shard, epoch=raised, before=identity, now=present)
+        await self._bring_back(shard)
+
+    async def _bring_back(self, shard: int) -> None:
+        announced = asyncio.create_task(asyncio.sleep(ANNOUNCED_S))
+        flows = await self._rebuild(shard, spent=True)
+        await announced
+        await self._engine.recovered(shard)
+        _log.info("shard.recovered", shard=shard, flows=flows)
 
     async def _rebuild(self, shard: int, *, spent: bool) -> int:
         """Limits before queues before flows: nothing may run before all that binds it is there."""
@@ -102,12 +165,17 @@ class Recovery:
         here = {e.environment_id for e in await self._store.setup.environments() if e.shard == shard}
         await reapply(self._store, self._engine, shard, here, datetime.now(UTC))
         flows = 0
+        abreast = asyncio.Semaphore(ABREAST)
+
+        async def mend(batch: Batch | None, flow: StoredFlow) -> bool:
+            async with abreast:
+                return await self.repair(shard, batch, flow)
+
         async for page, batches in self.unfinished(shard):
             budgets = [b for b in map(batch_budget, batches.values()) if b is not None]
             if budgets:
                 await self._engine.set_limits(shard, budgets, spent=spent)
-            for flow in page:
-                flows += await self.repair(shard, batches.get(flow.batch_id), flow)
+            flows += sum(await asyncio.gather(*(mend(batches.get(flow.batch_id), flow) for flow in page)))
         return flows
 
     async def apply_setup(self, shard: int, *, spent: bool = False) -> None:
