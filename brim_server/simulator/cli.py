@@ -84,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     add("default_output_tokens", int, "charged per choice when the request sets no maximum")
     add("latency_ms", float, "time to answer an admitted call")
     add("latency_jitter_ms", float, "added to it, uniform from 0")
+    add("parallel", int, "calls served at once without getting slower; any number when absent")
+    add("others", float, "share of each limit that other callers of the same key use")
     add("error_rate", float, "share of admitted calls answered 500")
     add("hang_rate", float, "share of admitted calls never answered")
     add("reset_rate", float, "share of admitted calls whose connection is reset")

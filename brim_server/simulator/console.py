@@ -60,6 +60,9 @@ class Console:
             "connections": {"open": open_connections, "seen": seen},
             "limits": {"rpm": options.rpm, "tpm": options.tpm, "shape": options.shape},
         }
+        others = self._provider.others
+        if others.admitted or others.refused:
+            more["others"] = {"admitted": others.admitted, "refused": others.refused}
         return Reply(200, encode(self._provider.ledger.stats() | more))
 
     def _reset(self, _request: Request, _now_us: int) -> Reply:

@@ -66,6 +66,11 @@ class Ledger:
         self._last_us: int | None = None
         self._cpu_start_s = time.process_time()
 
+    @property
+    def in_flight(self) -> int:
+        """Admitted calls that are not yet answered."""
+        return self._in_flight
+
     def arrival(self, now_us: int, digest: bytes, model: str, tokens: int, admitted: bool) -> Call:
         """Book a call that arrived now: microseconds since 1970, never running backwards."""
         self.requests += 1

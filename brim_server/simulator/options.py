@@ -16,6 +16,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "default_output_tokens": (1, 10**9),
     "latency_ms": (0, 10**9),
     "latency_jitter_ms": (0, 10**9),
+    "parallel": (1, 10**9),
+    "others": (0, 0.99),
     "refuse_for_s": (0, 10**9),
     "refuse_status": (400, 599),
     "refuse_retry_after_ms": (0, 10**12),
@@ -47,6 +49,10 @@ class Options:
     latency_ms: float = 50.0
     latency_jitter_ms: float = 0.0
     """Added to latency_ms, uniform from 0."""
+    parallel: int | None = None
+    """Calls served at once without getting slower; beyond, each takes longer in proportion. None: any number."""
+    others: float = 0.0
+    """Share of each limit that other callers of the same key use, at random moments; not among the figures."""
     error_rate: float = 0.0
     """Share of admitted calls answered 500."""
     hang_rate: float = 0.0

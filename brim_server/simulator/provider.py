@@ -11,6 +11,7 @@ from brim_server.simulator.bodies import Body, Charge, Chat, Completion, Embeddi
 from brim_server.simulator.door import Admitted, Door, Refused, TooLarge
 from brim_server.simulator.ledger import Call, Ledger
 from brim_server.simulator.options import Options
+from brim_server.simulator.others import Others
 from brim_server.simulator.script import Script, Strikes, script_of
 
 GARBAGE: Final = b"<html><body>upstream connect error or disconnect/reset before headers</body></html>"
@@ -78,6 +79,7 @@ class Provider:
     def _use(self, options: Options, now_us: int) -> None:
         self.options = options
         self._random = random.Random(options.seed)
+        self.others = Others(options, now_us)
         self._refuse_until_us = now_us + round(options.refuse_for_s * 1_000_000)
         self._bearer = None if options.api_key is None else b"Bearer " + options.api_key.encode()
         self._is_flawless = not any(rate for _, rate in _rates(options))
@@ -121,6 +123,7 @@ class Provider:
             self._strikes.struck(script, digest)
             call = self._book(now_us, digest, body, charge, "scripted")
             return self._scripted(script, 429, call)
+        self.others.until(now_us, self._door)
         match self._door.ask(charge.tokens, now_us):
             case Admitted():
                 call = self.ledger.arrival(now_us, digest, model, charge.tokens, True)
@@ -202,9 +205,12 @@ class Provider:
         if script is not None and script.latency_ms is not None:
             return script.latency_ms / 1000
         options = self.options
+        delay_ms = options.latency_ms
         if options.latency_jitter_ms:
-            return (options.latency_ms + self._random.random() * options.latency_jitter_ms) / 1000
-        return options.latency_ms / 1000
+            delay_ms += self._random.random() * options.latency_jitter_ms
+        if options.parallel is not None:
+            delay_ms *= max(1.0, self.ledger.in_flight / options.parallel)
+        return delay_ms / 1000
 
     def _draw(self) -> _Fault:
         drawn = self._random.random()

@@ -15,8 +15,12 @@ from scheduler.domain.setup import Connection, Resource
 from scheduler.domain.work import BudgetHeadroom, BudgetKind, LimitHeadroom, budget_id
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
+<<<<<<< Updated upstream
 from scheduler.services.limits import queue_ref
 from scheduler.services.setup_views import ParkedView, parked_views
+=======
+from scheduler.services.limits import model_budget_id, queue_ref
+>>>>>>> Stashed changes
 from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
 
@@ -64,15 +68,30 @@ class BudgetView(Struct, rename="camel", frozen=True, kw_only=True):
     waiting: int
 
 
+class ModelHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
+    """What was learned of a model on a connection; budget null: nothing that binds now."""
+
+    model: str
+    budget: BudgetView | None
+
+
 class ConnectionHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
+<<<<<<< Updated upstream
     """A connection's budget; null until something was sent or set up on it. parked: why it is shut now.
     oldest_waiting_at: when the oldest live batch on its resources was made (only where it is asked for itself)."""
+=======
+    """A connection's budget; null until something was sent or set up on it. models: those of which answers told."""
+>>>>>>> Stashed changes
 
     connection_id: UUID
     name: str
     budget: BudgetView | None
+<<<<<<< Updated upstream
     parked: list[ParkedView]
     oldest_waiting_at: datetime | None = None
+=======
+    models: list[ModelHeadroom]
+>>>>>>> Stashed changes
 
 
 class ResourceHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
@@ -200,15 +219,29 @@ class Readings:
 
     async def _connections(self, environment_id: UUID, connections: Sequence[Connection]) -> list[ConnectionHeadroom]:
         shard = await self._tenants.shard_of(environment_id)
+        learned = await self._store.setup.learned_limits([each.connection_id for each in connections])
+        names = {model_budget_id(each.connection_id, each.model): each for each in learned}
         ids = [budget_id(BudgetKind.CONNECTION, each.connection_id) for each in connections]
+<<<<<<< Updated upstream
         budgets = await self._shards.run(shard, lambda: self._engine.headroom(shard, ids))
         parkings = await self._store.parkings.parked(datetime.now(UTC), environment_id=environment_id)
+=======
+        budgets = await self._shards.run(shard, lambda: self._engine.headroom(shard, [*ids, *names]))
+>>>>>>> Stashed changes
         return [
             ConnectionHeadroom(
                 connection_id=each.connection_id,
                 name=each.name,
                 budget=_budget_view(budgets.get(budget)),
+<<<<<<< Updated upstream
                 parked=parked_views(parkings, each.connection_id),
+=======
+                models=[
+                    ModelHeadroom(model=known.model, budget=_budget_view(budgets.get(name)))
+                    for name, known in names.items()
+                    if known.connection_id == each.connection_id
+                ],
+>>>>>>> Stashed changes
             )
             for each, budget in zip(connections, ids, strict=True)
         ]

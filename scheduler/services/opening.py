@@ -21,6 +21,7 @@ from scheduler.services.limits import (
     queue_definition,
     resource_budget,
 )
+from scheduler.services.model_limits import model_budgets
 from scheduler.services.refill import CHUNK, Refill
 from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
@@ -115,7 +116,9 @@ class Opening:
             for connection in await self._store.setup.connections(batch.environment_id)
             if connection.connection_id in through
         ]
-        await self._engine.set_limits(shard, budgets_of(batch, key, resources, connections))
+        # What was learned is in the engine already; without limits to learn, calls begin few at a time.
+        first = model_budgets(resources, connections, ())
+        await self._engine.set_limits(shard, [*budgets_of(batch, key, resources, connections), *first])
         await self._engine.set_queues(shard, [queue_definition(resource) for resource in resources])
         return key
 

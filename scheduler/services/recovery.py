@@ -24,7 +24,11 @@ from scheduler.services.limits import (
     queue_definition,
     resource_budget,
 )
+<<<<<<< Updated upstream
 from scheduler.services.parkings import reapply
+=======
+from scheduler.services.model_limits import model_budgets
+>>>>>>> Stashed changes
 from scheduler.services.refill import Refill
 from scheduler.settings import Settings
 
@@ -187,7 +191,9 @@ class Recovery:
         resources = [r for r in await store.resources() if r.environment_id in here]
         keys = [k for k in await store.api_keys() if k.environment_id in here]
         optional = [*map(resource_budget, resources), *map(key_budget, keys)]
+        learned = await store.learned_limits([c.connection_id for c in connections])
         budgets = [*map(connection_budget, connections), *(b for b in optional if b is not None)]
+        budgets += model_budgets(resources, connections, learned)
         for chunk in _chunks(budgets):
             await self._engine.set_limits(shard, chunk, spent=spent)
         queues = [queue_definition(resource) for resource in resources]

@@ -11,7 +11,9 @@ from msgspec import UNSET, Struct, UnsetType
 
 from scheduler.domain.parking import Parking
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Target, Workspace
+from scheduler.ports.learned import LearnedModel
 from scheduler.services.capacity_body import CapacityBody, bodies_of
+from scheduler.services.model_limits import discovered_capacity
 from scheduler.services.secrets import MASK
 
 
@@ -135,8 +137,15 @@ def environment_view(environment: Environment) -> EnvironmentView:
     )
 
 
+<<<<<<< Updated upstream
 def connection_view(connection: Connection, parkings: Iterable[Parking] = ()) -> ConnectionView:
     """A connection as shown: each secret field as the mask."""
+=======
+def connection_view(connection: Connection, learned: Iterable[LearnedModel] = ()) -> ConnectionView:
+    """A connection as shown: each secret field as the mask. learned: what its answers told; that of others is left
+    out."""
+    discovered = discovered_capacity(each for each in learned if each.connection_id == connection.connection_id)
+>>>>>>> Stashed changes
     return ConnectionView(
         workspace_id=connection.workspace_id,
         environment_id=connection.environment_id,
@@ -150,8 +159,12 @@ def connection_view(connection: Connection, parkings: Iterable[Parking] = ()) ->
         capacity=bodies_of(connection.capacity),
         max_in_flight=connection.max_in_flight,
         direct_share=connection.direct_share,
+<<<<<<< Updated upstream
         discovered_capacity=None,
         parked=parked_views(parkings, connection.connection_id),
+=======
+        discovered_capacity=bodies_of(discovered) if discovered is not None else None,
+>>>>>>> Stashed changes
         version=connection.version,
         created_at=connection.created_at,
         updated_at=connection.updated_at,
