@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from scheduler.services.callback_guard import literal_address, refusal_of_address, refusal_of_url
+from scheduler.services.callback_guard import host_of, literal_address, refusal_of_address, refusal_of_url
 
 CONNECT_S = 10.0
 READ_S = 30.0
@@ -18,46 +19,93 @@ ANSWER_BYTES = 16 * 1024
 
 
 class RefusedAddress(OSError):
-    """A name resolves to an address that callbacks may not reach."""
+    """An address that callbacks may not reach."""
+
+
+def _refuse(address_text: str) -> None:
+    address = literal_address(address_text)
+    refusal = refusal_of_address(address) if address is not None else "an unreadable address"
+    if refusal is not None:
+        raise RefusedAddress(refusal)
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves as the system does, and refuses what the guard refuses: the check holds for the very
-    address that is connected to, so a name cannot change its mind between check and use."""
+    """Resolves as the system does, and refuses a name of which one address is refused: the others may be bait."""
 
-    def __init__(self, allow_hosts: Collection[str]) -> None:
-        self._allow_hosts = allow_hosts
-        self._system = aiohttp.ThreadedResolver()
+    def __init__(self, system: AbstractResolver) -> None:
+        self._system = system
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The addresses of a host. Raises RefusedAddress when one of them is not allowed."""
         found = await self._system.resolve(host, port, family)
-        if host.rstrip(".").lower() in self._allow_hosts:
-            return found
         for result in found:
-            address = literal_address(result["host"])
-            refusal = refusal_of_address(address) if address is not None else "an unreadable address"
-            if refusal is not None:
-                raise RefusedAddress(refusal)
+            _refuse(result["host"])
         return found
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Close the system's."""
         await self._system.close()
 
 
-def open_callback_session(allow_hosts: Collection[str]) -> aiohttp.ClientSession:
-    """A session for callbacks; to be made inside the loop, and closed by the caller."""
-    connector = aiohttp.TCPConnector(
-        limit=0, resolver=GuardedResolver(allow_hosts), use_dns_cache=False, family=socket.AF_UNSPEC
-    )
+def _guarded_socket(target: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket for one address. Raises RefusedAddress. Nothing comes between this check and the connection, whatever
+    the URL looked like and whoever resolved it."""
+    family, kind, protocol, _, where = target
+    _refuse(str(where[0]))
+    return socket.socket(family, kind, protocol)
+
+
+class CallbackSession:
+    """Connections for callbacks: guarded ones, and others for hosts that are allowed by name. To be made inside the
+    loop."""
+
+    def __init__(self, allow_hosts: Collection[str], resolver: AbstractResolver | None = None) -> None:
+        self._allow_hosts = frozenset(allow_hosts)
+        self._guarded = _open(GuardedResolver(resolver or aiohttp.ThreadedResolver()), _guarded_socket)
+        self._allowed = _open(aiohttp.ThreadedResolver(), None)
+
+    def to(self, url: str) -> aiohttp.ClientSession:
+        """Where to send to this URL. Raises RefusedAddress when its text alone says that we may not."""
+        refusal = refusal_of_url(url, self._allow_hosts)
+        if refusal is not None:
+            raise RefusedAddress(refusal)
+        return self._allowed if host_of(url) in self._allow_hosts else self._guarded
+
+    @property
+    def guarded(self) -> aiohttp.ClientSession:
+        """The one whose connections are guarded."""
+        return self._guarded
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._guarded.close()
+        await self._allowed.close()
+
+
+def _open(
+    resolver: AbstractResolver, socket_factory: Callable[[aiohttp.AddrInfoType], socket.socket] | None
+) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=connector,
+        connector=aiohttp.TCPConnector(
+            limit=0, resolver=resolver, use_dns_cache=False, family=socket.AF_UNSPEC, socket_factory=socket_factory
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=CONNECT_S + READ_S, sock_connect=CONNECT_S, sock_read=READ_S),
     )
+
+
+@asynccontextmanager
+async def open_callback_session(
+    allow_hosts: Collection[str], resolver: AbstractResolver | None = None
+) -> AsyncIterator[CallbackSession]:
+    """Connections for callbacks, closed afterwards. resolver: in place of the system's, for guarded ones."""
+    session = CallbackSession(allow_hosts, resolver)
+    try:
+        yield session
+    finally:
+        await session.close()
 
 
 class Answer:
@@ -82,19 +130,14 @@ class Answer:
         self.refused = refused
 
 
-async def post_callback(
-    session: aiohttp.ClientSession,
-    url: str,
-    body: bytes,
-    headers: Mapping[str, str],
-    allow_hosts: Collection[str],
-) -> Answer:
+async def post_callback(session: CallbackSession, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     """Send one callback. Redirects are not followed; every trouble is an Answer."""
-    refusal = refusal_of_url(url, allow_hosts)
-    if refusal is not None:
+    try:
+        door = session.to(url)
+    except RefusedAddress as refusal:
         return Answer(problem=f"The callback URL is not allowed: {refusal}.", refused=True)
     try:
-        async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+        async with door.post(url, data=body, headers=headers, allow_redirects=False) as response:
             await response.content.read(ANSWER_BYTES)
             kept = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status, kept)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-import aiohttp
 import structlog
 
 from scheduler import metrics
 from scheduler.domain.errors import Unavailable
 from scheduler.ports.deliveries import Delivery, DeliveryResult, DeliveryStore
 from scheduler.providers.waits import wait_ms
-from workers.callbacks import Answer, post_callback, receiver_of
+from workers.callbacks import Answer, CallbackSession, post_callback, receiver_of
 from workers.delivery_schedule import Again, Dead, Delivered, judge
 from workers.duty import backoff_s
 from workers.parcels import Parcels
@@ -45,9 +44,8 @@ class Sender:
     def __init__(
         self,
         store: DeliveryStore,
-        session: aiohttp.ClientSession,
+        session: CallbackSession,
         holder: str,
-        allow_hosts: Sequence[str],
         concurrency: int,
         host_concurrency: int,
         utc_now: Callable[[], datetime],
@@ -57,7 +55,6 @@ class Sender:
         self._parcels = parcels
         self._session = session
         self._holder = holder
-        self._allow_hosts = frozenset(allow_hosts)
         self._concurrency = concurrency
         # A claim may bring this many for one receiver that already has as many: together host_concurrency.
         self._share = max(1, host_concurrency // 2)
@@ -136,7 +133,7 @@ class Sender:
     async def _send(self, delivery: Delivery, receiver: str) -> None:
         try:
             parcel = self._parcels.of(delivery, int(self._utc_now().timestamp()))
-            answer = await post_callback(self._session, delivery.url, parcel.body, parcel.headers, self._allow_hosts)
+            answer = await post_callback(self._session, delivery.url, parcel.body, parcel.headers)
             (self._slow.add if answer.status is None else self._slow.discard)(receiver)
             self._results.append(self._result(delivery, answer))
             self._recorded.set()

@@ -140,7 +140,6 @@ class Worker:
             store.deliveries,
             callbacks,
             self.holder,
-            settings.callback_allow_hosts,
             settings.delivery_concurrency,
             settings.delivery_host_concurrency,
             _utc_now,

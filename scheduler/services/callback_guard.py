@@ -2,7 +2,8 @@
 allowed by name.
 
 Creation checks the literal address and known names, and what a name resolves to then; the sender asks
-`refusal_of_address` again for the address that it really connects to.
+`refusal_of_address` again for the address that it really connects to. What is checked is the host as clients read it:
+they fold characters of other widths and scripts into ASCII before they look for an address.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+import unicodedata
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from urllib.parse import urlsplit
 
@@ -26,13 +28,15 @@ _METADATA_ADDRESSES = frozenset(
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 _EMBEDDING = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
 _URL_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\]")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9_])?\.?|[0-9a-f:.]+(%[a-z0-9._~-]+)?")
+_STOPS = str.maketrans("\u3002\uff0e\uff61", "...")
 
 
 def literal_address(host: str) -> Address | None:
     """The address that a host text stands for, in every form that resolvers take: dotted, one to four
     decimal, octal (0…) or hexadecimal (0x…) numbers, IPv6 with or without brackets and zone. None: it is a
     name."""
-    text = host.strip().strip("[]").rstrip(".").split("%", 1)[0]
+    text = _folded(host).strip().strip("[]").rstrip(".").split("%", 1)[0]
     if ":" in text:
         try:
             return ipaddress.IPv6Address(text)
@@ -49,6 +53,16 @@ def literal_address(host: str) -> Address | None:
     for position, number in enumerate(leading):
         value |= number << 8 * (3 - position)
     return ipaddress.IPv4Address(value)
+
+
+def _folded(host: str) -> str:
+    """A host as clients read it: full-width digits, circled letters and foreign full stops are the plain ones."""
+    return unicodedata.normalize("NFKC", host.translate(_STOPS)).translate(_STOPS).lower()
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, as it is compared with those that are allowed by name. Raises ValueError for no URL."""
+    return _folded(urlsplit(url).hostname or "").strip("[]").rstrip(".")
 
 
 def _number(text: str) -> int:
@@ -87,7 +101,7 @@ def _embedded(address: Address) -> ipaddress.IPv4Address | None:
 def refusal_of_host(host: str, allow_hosts: Collection[str]) -> str | None:
     """Why a callback may not go to this host, as far as its text tells; None when it may (or a name must
     be resolved)."""
-    name = host.strip("[]").rstrip(".").lower()
+    name = _folded(host).strip("[]").rstrip(".")
     if name in allow_hosts:
         return None
     address = literal_address(host)
@@ -113,7 +127,17 @@ def refusal_of_url(url: str, allow_hosts: Collection[str]) -> str | None:
         return "it must begin with http:// or https://"
     if not host:
         return "it names no host"
+    if not _HOST.fullmatch(_ascii(_folded(host))):
+        return "its host is neither a name nor an address"
     return refusal_of_host(host, allow_hosts)
+
+
+def _ascii(host: str) -> str:
+    """The form of an international name that is resolved; unchanged when there is none."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        return host
 
 
 async def resolve_host(host: str) -> Sequence[str]:
@@ -128,9 +152,11 @@ async def refusal_of_target(
     """Like refusal_of_url, and also what the host's name resolves to now. A name that does not resolve (in
     time) is accepted: the address is checked again at connect time."""
     refusal = refusal_of_url(url, allow_hosts)
-    host = urlsplit(url).hostname if refusal is None else None
-    if refusal is not None or host is None or host.rstrip(".") in allow_hosts or literal_address(host) is not None:
+    if refusal is not None:
         return refusal
+    host = host_of(url)
+    if host in allow_hosts or literal_address(host) is not None:
+        return None
     try:
         async with asyncio.timeout(timeout_s):
             texts = await resolve(host)

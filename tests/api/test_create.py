@@ -9,7 +9,9 @@ from uuid import UUID
 
 import pytest
 
+from scheduler.services.callback_guard import host_of
 from tests.api.world import ApiWorld, item
+from tests.inner_addresses import FORMS
 
 
 async def test_a_batch_answers_with_its_counts_and_without_items(world: ApiWorld) -> None:
@@ -229,3 +231,15 @@ async def test_callback_targets_are_guarded(world: ApiWorld, url: str, good: boo
         assert shown == {"url": url, "events": ["batch_update", "item_update"], "headers": {"X-A": "b"}}
     else:
         assert answer.json()["details"]["errors"][0]["field"] == "callbackOptions.url"
+
+
+async def test_a_callback_to_an_inner_address_is_refused_however_it_is_written(world: ApiWorld) -> None:
+    for name, host in FORMS.items():
+        if host_of(f"http://{host}/") == "127.0.0.1":
+            continue  # these tests allow it by name
+        options = {"url": f"http://{host}/hook", "events": ["all"]}
+        body = {"type": "CALLBACK", "items": [item(1)], "callbackOptions": options}
+        answer = await world.client.post(world.batches, json=body)
+        assert answer.status_code == 422, name
+        assert [each["field"] for each in answer.json()["details"]["errors"]] == ["callbackOptions.url"], name
+    assert (await world.client.get(world.batches)).json()["data"] == []
