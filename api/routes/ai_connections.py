@@ -37,13 +37,9 @@ async def list_connections(
     services = services_of(request)
     await services.tenants.environment(workspaceId, environmentId)
     found = await services.store.setup.connections(environmentId)
-<<<<<<< Updated upstream
     parkings = await services.parked.within(environmentId)
-    return answered({"data": [connection_view(each, parkings=parkings) for each in found]})
-=======
     learned = await services.store.setup.learned_limits([each.connection_id for each in found])
-    return answered({"data": [connection_view(each, learned) for each in found]})
->>>>>>> Stashed changes
+    return answered({"data": [connection_view(each, parkings, learned) for each in found]})
 
 
 @router.get("/{connectionId}", openapi_extra=gives(ConnectionView))
@@ -53,11 +49,8 @@ async def get_connection(
     """Read a connection."""
     services = services_of(request)
     found = await services.setup.connection(Address(workspaceId, environmentId), connectionId)
-<<<<<<< Updated upstream
-    return answered(connection_view(found, parkings=await services.parked.of(found)))
-=======
-    return answered(connection_view(found, await services.store.setup.learned_limits([connectionId])))
->>>>>>> Stashed changes
+    learned = await services.store.setup.learned_limits([connectionId])
+    return answered(connection_view(found, await services.parked.of(found), learned))
 
 
 @router.put("/{connectionId}", openapi_extra=takes(ConnectionBody) | gives(ConnectionView))
@@ -67,14 +60,9 @@ async def update_connection(
     """Change the fields that the body names. With another key or URL a parked one is tried again."""
     services = services_of(request)
     body = await read_setup(request, ConnectionBody)
-<<<<<<< Updated upstream
     changed = await services.setup.update_connection(Address(workspaceId, environmentId), connectionId, body)
-    return answered(connection_view(changed, parkings=await services.parked.of(changed)))
-=======
-    services = services_of(request)
-    updated = await services.setup.update_connection(Address(workspaceId, environmentId), connectionId, body)
-    return answered(connection_view(updated, await services.store.setup.learned_limits([connectionId])))
->>>>>>> Stashed changes
+    learned = await services.store.setup.learned_limits([connectionId])
+    return answered(connection_view(changed, await services.parked.of(changed), learned))
 
 
 @router.delete("/{connectionId}", status_code=204, openapi_extra=gives(None, 204))

@@ -15,12 +15,8 @@ from scheduler.domain.setup import Connection, Resource
 from scheduler.domain.work import BudgetHeadroom, BudgetKind, LimitHeadroom, budget_id
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
-<<<<<<< Updated upstream
-from scheduler.services.limits import queue_ref
-from scheduler.services.setup_views import ParkedView, parked_views
-=======
 from scheduler.services.limits import model_budget_id, queue_ref
->>>>>>> Stashed changes
+from scheduler.services.setup_views import ParkedView, parked_views
 from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
 
@@ -76,22 +72,16 @@ class ModelHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class ConnectionHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
-<<<<<<< Updated upstream
-    """A connection's budget; null until something was sent or set up on it. parked: why it is shut now.
-    oldest_waiting_at: when the oldest live batch on its resources was made (only where it is asked for itself)."""
-=======
-    """A connection's budget; null until something was sent or set up on it. models: those of which answers told."""
->>>>>>> Stashed changes
+    """A connection's budget; null until something was sent or set up on it. parked: why it is shut now. models: those of
+    which answers told. oldest_waiting_at: when the oldest live batch on its resources was made (only where it is asked
+    for itself)."""
 
     connection_id: UUID
     name: str
     budget: BudgetView | None
-<<<<<<< Updated upstream
     parked: list[ParkedView]
-    oldest_waiting_at: datetime | None = None
-=======
     models: list[ModelHeadroom]
->>>>>>> Stashed changes
+    oldest_waiting_at: datetime | None = None
 
 
 class ResourceHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
@@ -222,26 +212,19 @@ class Readings:
         learned = await self._store.setup.learned_limits([each.connection_id for each in connections])
         names = {model_budget_id(each.connection_id, each.model): each for each in learned}
         ids = [budget_id(BudgetKind.CONNECTION, each.connection_id) for each in connections]
-<<<<<<< Updated upstream
-        budgets = await self._shards.run(shard, lambda: self._engine.headroom(shard, ids))
-        parkings = await self._store.parkings.parked(datetime.now(UTC), environment_id=environment_id)
-=======
         budgets = await self._shards.run(shard, lambda: self._engine.headroom(shard, [*ids, *names]))
->>>>>>> Stashed changes
+        parkings = await self._store.parkings.parked(datetime.now(UTC), environment_id=environment_id)
         return [
             ConnectionHeadroom(
                 connection_id=each.connection_id,
                 name=each.name,
                 budget=_budget_view(budgets.get(budget)),
-<<<<<<< Updated upstream
                 parked=parked_views(parkings, each.connection_id),
-=======
                 models=[
                     ModelHeadroom(model=known.model, budget=_budget_view(budgets.get(name)))
                     for name, known in names.items()
                     if known.connection_id == each.connection_id
                 ],
->>>>>>> Stashed changes
             )
             for each, budget in zip(connections, ids, strict=True)
         ]

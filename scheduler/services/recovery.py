@@ -24,11 +24,8 @@ from scheduler.services.limits import (
     queue_definition,
     resource_budget,
 )
-<<<<<<< Updated upstream
-from scheduler.services.parkings import reapply
-=======
 from scheduler.services.model_limits import model_budgets
->>>>>>> Stashed changes
+from scheduler.services.parkings import reapply
 from scheduler.services.refill import Refill
 from scheduler.settings import Settings
 

@@ -137,15 +137,12 @@ def environment_view(environment: Environment) -> EnvironmentView:
     )
 
 
-<<<<<<< Updated upstream
-def connection_view(connection: Connection, parkings: Iterable[Parking] = ()) -> ConnectionView:
-    """A connection as shown: each secret field as the mask."""
-=======
-def connection_view(connection: Connection, learned: Iterable[LearnedModel] = ()) -> ConnectionView:
-    """A connection as shown: each secret field as the mask. learned: what its answers told; that of others is left
-    out."""
+def connection_view(
+    connection: Connection, parkings: Iterable[Parking] = (), learned: Iterable[LearnedModel] = ()
+) -> ConnectionView:
+    """A connection as shown: each secret field as the mask. learned: what answers told of its models; that of others is
+    left out."""
     discovered = discovered_capacity(each for each in learned if each.connection_id == connection.connection_id)
->>>>>>> Stashed changes
     return ConnectionView(
         workspace_id=connection.workspace_id,
         environment_id=connection.environment_id,
@@ -159,12 +156,8 @@ def connection_view(connection: Connection, learned: Iterable[LearnedModel] = ()
         capacity=bodies_of(connection.capacity),
         max_in_flight=connection.max_in_flight,
         direct_share=connection.direct_share,
-<<<<<<< Updated upstream
-        discovered_capacity=None,
-        parked=parked_views(parkings, connection.connection_id),
-=======
         discovered_capacity=bodies_of(discovered) if discovered is not None else None,
->>>>>>> Stashed changes
+        parked=parked_views(parkings, connection.connection_id),
         version=connection.version,
         created_at=connection.created_at,
         updated_at=connection.updated_at,
