@@ -38,6 +38,7 @@ RECLAIMED = Counter("brim_reclaimed_total", "Expired leases taken back from hold
 REFILLED_ITEMS = Counter("brim_refilled_items_total", "Entries pushed by refills and repairs.")
 REPAIRED_FLOWS = Counter("brim_repaired_flows_total", "Flows whose window was built anew.")
 EPOCHS_RAISED = Counter("brim_epochs_raised_total", "Shards opened anew after Redis lost its memory.")
+FORGOTTEN_BATCHES = Counter("brim_forgotten_batches_total", "Batches forgotten because of their age.")
 PAUSES = Counter("brim_pauses_total", "Connections paused, by why: limit, unreachable.", ["why"])
 PARKINGS = Counter("brim_parkings_total", "Connections parked, by what was shut: connection, model.", ["shut"])
 CANCELLED_ITEMS = Counter("brim_cancelled_items_total", "Items that the canceller recorded as cancelled.")

@@ -15,7 +15,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BRIM_", frozen=True, extra="ignore")
 
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey: redis://, rediss:// or unix://.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey: redis://, rediss:// or unix://; a cluster: redis+cluster:// or rediss+cluster://.",
+    )
     database_url: str = Field("postgresql://127.0.0.1:5432/brim", description="Postgres DSN.")
     admin_key: SecretStr | None = Field(None, description="Key that may manage everything. None: nobody may.")
     secret_key: SecretStr | None = Field(
@@ -48,6 +51,9 @@ class Settings(BaseSettings):
         ge=60,
         le=2_764_800,
         description="A parked connection is tried again after this, in seconds, where its provider does not say when.",
+    )
+    retention_days: float | None = Field(
+        None, ge=1, description="Batches that ended are forgotten so many days after their creation; none: never."
     )
     allow_noop: bool = Field(False, description="Allow connections of provider noop (benches).")
 

@@ -205,7 +205,7 @@ class Worker:
             learner=learner,
             observer=observer,
             keeper=filekeeper.FileKeeper(self._files, _utc_now),
-            pruner=pruner.Pruner(store.shards),
+            pruner=pruner.Pruner(store.shards, store.retention, settings.retention_days, _utc_now),
             beat=beat.Beat(store.shards, self.holder, lambda: self._info(holdings, committer)),
         )
 
