@@ -36,8 +36,8 @@ class Shape:
     kinds: Sequence[Fault] = tuple(Fault)
     batches: int = 40
     largest: int = 400
-    rpm: int = 900
-    metered_items: int = 500
+    rpm: int = 480
+    metered_items: int = 360
     latency_ms: int = 300
     workers: int = 2
     lease_ms: int = 2_000
