@@ -72,9 +72,9 @@ class ModelHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class ConnectionHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
-    """A connection's budget; null until something was sent or set up on it. parked: why it is shut now. models: those of
-    which answers told. oldest_waiting_at: when the oldest live batch on its resources was made (only where it is asked
-    for itself)."""
+    """A connection's budget; null until something was sent or set up on it. parked: why it is shut now. models: those
+    of which answers told. oldest_waiting_at: when the oldest live batch on its resources was made (only where it is
+    asked for itself)."""
 
     connection_id: UUID
     name: str
