@@ -42,9 +42,17 @@ FORGOTTEN_BATCHES = Counter("brim_forgotten_batches_total", "Batches forgotten b
 PAUSES = Counter("brim_pauses_total", "Connections paused, by why: limit, unreachable.", ["why"])
 PARKINGS = Counter("brim_parkings_total", "Connections parked, by what was shut: connection, model.", ["shut"])
 CANCELLED_ITEMS = Counter("brim_cancelled_items_total", "Items that the canceller recorded as cancelled.")
+EXPIRED_ITEMS = Counter("brim_expired_items_total", "Items that failed because their batch's deadline passed.")
 DELIVERIES = Counter(
     "brim_deliveries_total", "Callbacks tried, by what became of them: delivered, again, dead.", ["became"]
 )
+DIRECT_CALLS = Counter(
+    "brim_direct_calls_total",
+    "Direct calls ended, by how: answered, failed, refused (not admitted in time), cancelled.",
+    ["end"],
+)
+DIRECT_WAIT_MS = Histogram("brim_direct_wait_ms", "Arrival of a direct call to its admission, in ms.", buckets=_WAIT_MS)
+DIRECT_IN_FLIGHT = Gauge("brim_direct_in_flight", "Direct calls in flight in this process.")
 
 
 def snapshot() -> dict[str, float]:

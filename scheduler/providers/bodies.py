@@ -13,22 +13,28 @@ from scheduler.domain.batch import Endpoint
 
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
-_FALSE = msgspec.Raw(b"false")
+_FALSE, _TRUE = msgspec.Raw(b"false"), msgspec.Raw(b"true")
+_NEVER_STREAMED: frozenset[Endpoint] = frozenset({"/v1/embeddings", "/v1/moderations"})
 
 
-def build_body(request: bytes, endpoint: Endpoint, model: str, default_args: Mapping[str, bytes]) -> bytes:
+def build_body(
+    request: bytes, endpoint: Endpoint, model: str, default_args: Mapping[str, bytes], *, streamed: bool = False
+) -> bytes:
     """The JSON to send. Order and unknown keys are kept; defaults fill only what is absent.
 
-    Streaming is switched off, and `stream_options`, which providers refuse without it, is left out. Raises
-    ValueError when the request is not a JSON object.
+    Unless it is to be streamed, streaming is switched off, and `stream_options`, which providers refuse without it, is
+    left out. Raises ValueError when the request is not a JSON object.
     """
     fields = _fields_of(request)
     for name, value in default_args.items():
         if name not in fields:
             fields[name] = msgspec.Raw(value)
     fields["model"] = msgspec.Raw(_ENCODER.encode(model))
+    if streamed:
+        fields["stream"] = _TRUE
+        return _ENCODER.encode(fields)
     fields.pop("stream_options", None)
-    if endpoint == "/v1/embeddings":
+    if endpoint in _NEVER_STREAMED:
         fields.pop("stream", None)
     else:
         fields["stream"] = _FALSE

@@ -42,19 +42,23 @@ class Poster:
                 answer = await read_bounded(response)
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpAnswer(response.status, headers, answer)
-        except ResponseTooLarge:
-            return Failed("The provider's answer is too large to keep.", "RESPONSE_TOO_LARGE")
-        except TimeoutError:
-            reason = f"No answer within {call.timeout_s:g} s."
-            if call.departure.sent_s is None:
-                reason = f"No connection within {min(CONNECT_S, call.timeout_s):g} s."
-            return Retry(reason, "PROVIDER_TIMEOUT", transport=True)
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError):
-            return Retry("The provider's answer broke off or is not HTTP.", "BAD_RESPONSE", transport=True)
-        except aiohttp.InvalidURL:
-            return Failed("The connection's base URL is not a URL.", "INVALID_BASE_URL")
-        except (aiohttp.ClientError, OSError) as problem:
-            return Retry(_unreachable(problem), "PROVIDER_UNREACHABLE", transport=True)
+        except TROUBLE as problem:
+            return end_of(problem, call)
+
+    async def open(self, call: Call, url: str, body: bytes) -> aiohttp.ClientResponse | AttemptEnd:
+        """Make the call and answer as soon as the head of its answer is there; the caller reads and closes it. Raises
+        TooLate; every other trouble until then is an AttemptEnd."""
+        departing.set(call.departure)
+        try:
+            return await self._session.post(
+                url,
+                data=body,
+                headers=call.account.headers,
+                timeout=self._timeout(call.timeout_s),
+                allow_redirects=False,
+            )
+        except TROUBLE as problem:
+            return end_of(problem, call)
 
     def _timeout(self, total_s: float) -> aiohttp.ClientTimeout:
         """One object per length: resources have few different ones."""
@@ -63,6 +67,28 @@ class Poster:
             known = aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_S)
             self._timeouts[total_s] = known
         return known
+
+
+TROUBLE = (ResponseTooLarge, aiohttp.ClientError, OSError)
+"""What may come of talking to a provider; TimeoutError is an OSError."""
+
+
+def end_of(problem: Exception, call: Call) -> Retry | Failed:
+    """Trouble below HTTP as the end of the attempt."""
+    match problem:
+        case ResponseTooLarge():
+            return Failed("The provider's answer is too large to keep.", "RESPONSE_TOO_LARGE")
+        case TimeoutError():
+            reason = f"No answer within {call.timeout_s:g} s."
+            if call.departure.sent_s is None:
+                reason = f"No connection within {min(CONNECT_S, call.timeout_s):g} s."
+            return Retry(reason, "PROVIDER_TIMEOUT", transport=True)
+        case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError():
+            return Retry("The provider's answer broke off or is not HTTP.", "BAD_RESPONSE", transport=True)
+        case aiohttp.InvalidURL():
+            return Failed("The connection's base URL is not a URL.", "INVALID_BASE_URL")
+        case _:
+            return Retry(_unreachable(problem), "PROVIDER_UNREACHABLE", transport=True)
 
 
 def _unreachable(problem: Exception) -> str:

@@ -1,0 +1,180 @@
+"""Direct calls: OpenAI's own endpoints, answered in the same call within the budgets that also bind batches."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final, TypeVar, assert_never
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from api import openai_errors
+from api.auth import OpenAICaller
+from api.exchange import read_body
+from api.wiring import services_of
+from scheduler.domain.batch import Endpoint
+from scheduler.domain.errors import BadParameter
+from scheduler.domain.outcome import Failed, Fatal, Refusal, Retry
+from scheduler.services.direct_calls import Answered, Busy, NotServed, Streamed
+from scheduler.services.keys import KeyHolder
+
+DEFAULT_WAIT_S: Final = 30.0
+LONGEST_WAIT_S: Final = 3_600.0
+CLIENT_GONE: Final = 499
+"""For the log alone: nobody hears it."""
+_SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?")
+_JSON = "application/json"
+_ANY_OBJECT: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+_DESCRIBED: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": "Brim-Max-Wait",
+            "in": "header",
+            "required": False,
+            "description": "Seconds that the call may wait for its limits; then it is answered 429.",
+            "schema": {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT_S, "default": DEFAULT_WAIT_S},
+        }
+    ],
+    "requestBody": {"required": True, "content": _ANY_OBJECT},
+    "responses": {
+        "200": {
+            "description": "The provider's answer as it came; with `stream` its events.",
+            "content": {**_ANY_OBJECT, "text/event-stream": {"schema": {"type": "string"}}},
+        }
+    },
+}
+
+router = APIRouter(prefix="/v1", tags=["direct calls"])
+T = TypeVar("T")
+
+
+@router.post("/chat/completions", openapi_extra=_DESCRIBED)
+async def create_chat_completion(request: Request, principal: OpenAICaller) -> Response:
+    """Answer a chat; `model` names a resource."""
+    return await _answered(request, principal, "/v1/chat/completions")
+
+
+@router.post("/completions", openapi_extra=_DESCRIBED)
+async def create_completion(request: Request, principal: OpenAICaller) -> Response:
+    """Complete a text; `model` names a resource."""
+    return await _answered(request, principal, "/v1/completions")
+
+
+@router.post("/embeddings", openapi_extra=_DESCRIBED)
+async def create_embedding(request: Request, principal: OpenAICaller) -> Response:
+    """Embed texts; `model` names a resource."""
+    return await _answered(request, principal, "/v1/embeddings")
+
+
+@router.post("/responses", openapi_extra=_DESCRIBED)
+async def create_response(request: Request, principal: OpenAICaller) -> Response:
+    """Answer in the form of OpenAI's responses; `model` names a resource."""
+    return await _answered(request, principal, "/v1/responses")
+
+
+@router.post("/moderations", openapi_extra=_DESCRIBED)
+async def create_moderation(request: Request, principal: OpenAICaller) -> Response:
+    """Judge texts; `model` names a resource."""
+    return await _answered(request, principal, "/v1/moderations")
+
+
+async def _answered(request: Request, principal: KeyHolder, endpoint: Endpoint) -> Response:
+    services = services_of(request)
+    max_wait_s = _max_wait_s(request)
+    body = await read_body(request, services.settings.max_body_bytes)
+    wanted = await services.direct.requests.read(principal.key, endpoint, body)
+    call = asyncio.create_task(services.direct.calls.run(wanted, max_wait_s))
+    answer = await _unless_gone(request, call)
+    match answer:
+        case None:
+            return Response(status_code=CLIENT_GONE)
+        case Answered():
+            return Response(answer.body, 200, _headers(answer), media_type=_JSON)
+        case Streamed():
+            # The type that the provider gave, byte for byte: the framework would add a charset.
+            return StreamingResponse(_closing(answer), 200, _headers(answer))
+        case Busy():
+            return _busy(answer, wanted.resource.name)
+        case NotServed():
+            return _not_served(answer.end, answer.refusal)
+        case _:
+            assert_never(answer)
+
+
+def _max_wait_s(request: Request) -> float:
+    given = request.headers.get("brim-max-wait", "").strip()
+    if not given:
+        return DEFAULT_WAIT_S
+    if not _SECONDS.fullmatch(given) or float(given) > LONGEST_WAIT_S:
+        raise BadParameter(
+            f"Brim-Max-Wait must be seconds from 0 to {LONGEST_WAIT_S:g}.",
+            param="Brim-Max-Wait",
+            reason="invalid_value",
+        )
+    return float(given)
+
+
+async def _unless_gone(request: Request, call: asyncio.Task[T]) -> T | None:
+    """What the call brings; None when the caller went away, and the call with it."""
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({call, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if call.done():
+            return call.result()
+        return None
+    finally:
+        for task in (call, gone):
+            if not task.done():
+                task.cancel()
+        await asyncio.wait({call, gone})
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _closing(answer: Streamed) -> AsyncIterator[bytes]:
+    """The stream; closed also when the caller goes away, so that the call ends in the books at once."""
+    try:
+        async for piece in answer.pieces:
+            yield piece
+    finally:
+        await answer.close()
+
+
+def _headers(answer: Answered | Streamed) -> dict[str, str]:
+    return {**answer.headers, "Brim-Wait-Ms": f"{answer.wait_ms:.1f}"}
+
+
+def _busy(busy: Busy, name: str) -> Response:
+    """OpenAI's 429: its clients read retry-after-ms, then Retry-After, and come again then."""
+    bound = {"connection": "its connection", "model": "its model", "key": "the API key", "resource": "the model"}
+    whose = bound.get(busy.budget.partition("-")[0], "the model")
+    wait_ms = max(1, busy.wait_ms)
+    return openai_errors.envelope(
+        429,
+        f"Rate limit of {whose} reached for {name}: please try again in {wait_ms / 1000:g}s.",
+        kind="rate_limit_error",
+        code="rate_limit_exceeded",
+        headers={"Retry-After": str(math.ceil(wait_ms / 1000)), "retry-after-ms": str(wait_ms)},
+    )
+
+
+def _not_served(end: Retry | Failed | Fatal, refusal: Refusal | None) -> Response:
+    """How the provider refused: what it says of the request as it came, what concerns our account in our words."""
+    if refusal is not None and refusal.status < 500 and refusal.body.lstrip().startswith(b'{"error"'):
+        return Response(refusal.body, refusal.status, media_type=_JSON)
+    match end:
+        case Failed() | Fatal() if refusal is not None and refusal.status < 500:
+            status, kind = refusal.status, "invalid_request_error"
+        case Failed() if end.status is None:
+            status, kind = 400, "invalid_request_error"
+        case Retry() if end.code == "PROVIDER_TIMEOUT":
+            status, kind = 504, "server_error"
+        case _:
+            status, kind = 502, "server_error"
+    return openai_errors.envelope(status, end.reason, kind=kind, code=end.code.lower())

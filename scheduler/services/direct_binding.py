@@ -1,0 +1,28 @@
+"""Tell the engine what binds a direct call, where it does not know: a new key, a shard without batches so far."""
+
+from __future__ import annotations
+
+from scheduler.ports.engine import Engine
+from scheduler.ports.store import SetupStore
+from scheduler.services.direct_request import DirectRequest
+from scheduler.services.limits import connection_budget, key_budget, queue_definition, resource_budget
+from scheduler.services.shards import Shards
+
+
+class DirectBinding:
+    """Applies limits before the queue: nothing may run before all that binds it is there."""
+
+    def __init__(self, setup: SetupStore, engine: Engine, shards: Shards) -> None:
+        self._setup = setup
+        self._engine = engine
+        self._shards = shards
+
+    async def bind(self, shard: int, request: DirectRequest) -> None:
+        """Define the queue of the request's resource and every budget of its calls."""
+        key, resource = request.key, request.resource
+        through = {target.connection_id for target in resource.targets}
+        connections = [c for c in await self._setup.connections(key.environment_id) if c.connection_id in through]
+        optional = [resource_budget(resource), key_budget(key)]
+        budgets = [*map(connection_budget, connections), *(each for each in optional if each is not None)]
+        await self._shards.run(shard, lambda: self._engine.set_limits(shard, budgets))
+        await self._shards.run(shard, lambda: self._engine.set_queues(shard, [queue_definition(resource)]))
