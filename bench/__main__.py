@@ -1,8 +1,8 @@
 """Run the benches and print what they measured: `python -m bench [name …]`.
 
-`noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `shapes` five and then twelve,
-`budgets` about ten (`--quick`: two), `failover` three, `backlog` half a minute for 200,000 items (`--items 2000000`:
-seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of three masters.
+`noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `budgets` about ten (`--quick`:
+two), `failover` three, `backlog` half a minute for 200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs
+all but `budgets` on a Redis Cluster of three masters.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import argparse
 import asyncio
 import sys
 
-from bench import backlog, failover, latency, limits, shapes, throughput
+from bench import backlog, failover, latency, limits, refusals, shapes, throughput
 from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits", "shapes", "budgets", "failover", "backlog")
+LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog")
 
 
 def show(name: str, value: str) -> None:
@@ -67,6 +67,16 @@ async def run_shapes() -> None:
     for chosen, minutes in ((shapes.MINUTES, 5), (shapes.SLICED, 12)):
         for filled in await shapes.shapes(chosen, minutes):
             print(shapes.line(filled), flush=True)
+
+
+async def run_refusals() -> None:
+    """A provider that refuses everything for a while."""
+    result = await refusals.refusals()
+    show(f"refusals: calls refused in {refusals.REFUSE_S:.0f} s", str(result.refused))
+    show("refusals: calls sent between the first 429 and the first success", str(result.sent_between))
+    show("refusals: seconds from that success to full speed", f"{result.back_s:.1f}")
+    show(f"refusals: items completed of {refusals.ITEMS:,}, failed", f"{result.completed:,}, {result.failed}")
+    show("refusals: attempts spent", str(result.retries))
 
 
 async def run_failover() -> None:
@@ -124,6 +134,8 @@ def main() -> int:
         asyncio.run(run_limits(given.shape))
     if "shapes" in names:
         asyncio.run(run_shapes())
+    if "refusals" in names:
+        asyncio.run(run_refusals())
     if "failover" in names:
         asyncio.run(run_failover())
     if "backlog" in names:

@@ -6,7 +6,8 @@
 -- ARGV[2]  budget    str     its id
 -- ARGV[3]  pause_ms  int     0: only probes from now on
 -- ARGV[4]  why       str     the reason, shown to people
--- ARGV[5]  refused   0|1     the provider said 'too much': from now on smaller bursts
+-- ARGV[5]  cause     str     what the provider said: 'limit' (too much: from now on smaller bursts), 'growth' (too much
+--                            more than before: from now on growing slowly), or '' (nothing of that kind)
 --
 -- RETURNS  {'paused', paused_until_ms}
 --          {'unknown'}
@@ -20,7 +21,7 @@
 --@include lease
 --@include direct
 
-local epoch, id, pause_ms, why, refused_call = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
+local epoch, id, pause_ms, why, cause = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 local refused = shard.refuses(epoch)
 if refused then return refused end
@@ -28,7 +29,7 @@ shard.read_clock()
 
 local b = budget.load(id)
 if not b then return { 'unknown' } end
-local until_ms = budget.pause(b, pause_ms, why, refused_call)
+local until_ms = budget.pause(b, pause_ms, why, cause)
 -- Its waiters may have been told to wait for a probe that counts no more.
 parking.hand_on(id)
 budget.save()

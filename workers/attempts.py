@@ -212,8 +212,7 @@ class Attempts:
     async def _pause(self, held: Held, rest: Pause) -> bool:
         """Pause before anything is given back: what comes back must find the budget shut."""
         try:
-            refused = rest.why is PauseWhy.LIMIT
-            await self._engine.pause_budget(held.shard, held.budget, rest.pause_ms, rest.reason, refused=refused)
+            await self._engine.pause_budget(held.shard, held.budget, rest.pause_ms, rest.reason, rest.why.cause)
         except Unavailable:
             return False
         metrics.PAUSES.labels(rest.why.value).inc()

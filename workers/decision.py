@@ -22,13 +22,26 @@ from scheduler.domain.outcome import (
 )
 from scheduler.domain.retry import backoff_ms
 from scheduler.domain.status import ItemStatus
+from scheduler.domain.work import PauseCause
 
 
 class PauseWhy(StrEnum):
     """Why a connection is paused (label of a metric)."""
 
     LIMIT = "limit"
+    GROWTH = "growth"
     UNREACHABLE = "unreachable"
+
+    @property
+    def cause(self) -> PauseCause:
+        """As the engine takes it."""
+        match self:
+            case PauseWhy.LIMIT:
+                return PauseCause.LIMIT
+            case PauseWhy.GROWTH:
+                return PauseCause.GROWTH
+            case _:
+                return PauseCause.TROUBLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,8 @@ def decide(end: AttemptEnd, *, attempts: int, target: int, targets: int, max_ret
         case Failed():
             return GiveBack(0, True, target + 1) if further else _failed(end)
         case LimitHit():
-            return GiveBack(0, False, target, Pause(end.after_ms, end.reason, PauseWhy.LIMIT))
+            why = PauseWhy.GROWTH if end.growth else PauseWhy.LIMIT
+            return GiveBack(0, False, target, Pause(end.after_ms, end.reason, why))
         case Fatal(scope=FatalScope.ITEM):
             return GiveBack(0, True, target + 1) if further else _failed(end)
         case Fatal():

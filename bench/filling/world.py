@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 from bench.filling.backlog import Backlog
 from bench.filling.clock import SHARD, ClockedRedis
 from bench.filling.door import Door
-from scheduler.domain.work import BudgetDefinition, FlowRef, Lease, QueueDefinition, Refund, Release, Settlement
+from scheduler.domain.work import (
+    BudgetDefinition,
+    FlowRef,
+    Lease,
+    PauseCause,
+    QueueDefinition,
+    Refund,
+    Release,
+    Settlement,
+)
 from scheduler.engine.redis_engine import RedisEngine
 
 START_US = 1_800_000_017_300_000
@@ -271,7 +280,7 @@ class World:
         until_us = self.now_us + retry_ms * 1000
         if until_us > self._paused_until_us.get(budget, 0):
             self._paused_until_us[budget] = until_us
-            await self._then(self.engine.pause_budget(SHARD, budget, retry_ms, "429", refused=True))
+            await self._then(self.engine.pause_budget(SHARD, budget, retry_ms, "429", PauseCause.LIMIT))
         sent_ago_ms = (self.now_us - departed_us) // 1000
         release = Release(lease.ref, 0, False, Refund.NOTHING, sent_ago_ms, lease.target)
         await self._then(self.engine.release(SHARD, [release]))

@@ -145,10 +145,12 @@ function budget.land(b, probed, answered)
   return freed or b.freed or b.def.max_in_flight >= 0
 end
 
--- Nothing passes for pause_ms, then one probe at a time until one is answered. refused: the provider said 'too much'.
-function budget.pause(b, pause_ms, why, refused)
+-- Nothing passes for pause_ms, then one probe at a time until one is answered. cause: as recovery.pause takes it.
+function budget.pause(b, pause_ms, why, cause)
   redis.call('HSET', b.key, 'why', why)
-  return recovery.pause(b, pause_ms, refused)
+  local load = 0
+  for _, limit in ipairs(b.def.limits) do load = math.max(load, window.load(b, limit)) end
+  return recovery.pause(b, pause_ms, cause, load)
 end
 
 -- The account as a flat reply:

@@ -2,17 +2,20 @@
 
 local recovery = {}
 
-local HEAD = 9
-local IN_FLIGHT, PAUSED_UNTIL, RECOVERING, PROBE_UNTIL, PAUSES, EASE, EASED_AT, RAMP_SINCE, RAMP_PLACES =
-  1, 2, 3, 4, 5, 6, 7, 8, 9
+local HEAD = 11
+local IN_FLIGHT, PAUSED_UNTIL, RECOVERING, PROBE_UNTIL, PAUSES, EASE, EASED_AT, RAMP_SINCE, RAMP_PLACES, LEVEL, LEVEL_AT =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 local PROBE_MS = 30000 -- a probe that stays silent for so long lets another one through
 local RAMP_MS = 2000 -- from the first answer to full speed
 local RAMP_FROM = 0.25 -- share of the pace at which the ramp starts
 local EASE_LEAST = 1 / 16
 local EASE_DOUBLES_MS = 3600000 -- an eased budget grows back by a factor of 2 an hour
 local EASED_PACE = 0.02 -- what a fully eased budget gives up of its pace
+local GROWTH, GROWTH_MS = 1.5, 900000 -- a provider that refuses growth allows half as much again in 15 minutes
+local LEVEL_BELOW = 0.9 -- of the use at which growth was refused
+local LEVEL_LEAST = 0.02
 
-function recovery.head() return { 0, 0, 0, 0, 0, 1, 0, 0, 0 } end
+function recovery.head() return { 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0 } end
 
 -- How much of its burst a budget dares: 1, halved by each refusal, growing back slowly.
 local function ease(b)
@@ -20,13 +23,19 @@ local function ease(b)
   return math.min(1, b.st[EASE] * 2 ^ ((shard.now - b.st[EASED_AT]) / EASE_DOUBLES_MS))
 end
 
+-- The share of its pace that a budget uses since its growth was refused; 1: all.
+local function level(b)
+  if b.st[LEVEL] >= 1 then return 1 end
+  return math.min(1, b.st[LEVEL] * GROWTH ^ ((shard.now - b.st[LEVEL_AT]) / GROWTH_MS))
+end
+
 local function ramping(b) return shard.now - b.st[RAMP_SINCE] < RAMP_MS end
 
 function recovery.burst(b) return ease(b) end
 
--- Factor of the pace: the ramp after a pause, and the little that an eased budget gives up.
+-- Factor of the pace: the ramp after a pause, slow growth, and the little that an eased budget gives up.
 function recovery.pace(b)
-  local factor = 1 - EASED_PACE * (1 - ease(b))
+  local factor = level(b) * (1 - EASED_PACE * (1 - ease(b)))
   if not ramping(b) then return factor end
   return factor * (RAMP_FROM + (1 - RAMP_FROM) * (shard.now - b.st[RAMP_SINCE]) / RAMP_MS)
 end
@@ -69,12 +78,16 @@ function recovery.land(b, probed, answered)
   return true
 end
 
--- Nothing passes for pause_ms, then one probe at a time until one is answered. refused: the provider said 'too much'
--- (the first of a salvo counts), so the burst was too large for how it counts.
-function recovery.pause(b, pause_ms, refused)
+-- Nothing passes for pause_ms, then one probe at a time until one is answered. cause, of which the first of a salvo
+-- counts: 'limit', the burst was too large for how the provider counts; 'growth', its use (load, 0 … 1) had grown too fast.
+function recovery.pause(b, pause_ms, cause, load)
   local st, now = b.st, shard.now
-  if refused and st[PAUSED_UNTIL] <= now and st[RECOVERING] == 0 then
-    st[EASE], st[EASED_AT] = math.max(EASE_LEAST, ease(b) / 2), now
+  if st[PAUSED_UNTIL] <= now and st[RECOVERING] == 0 then
+    if cause == 'limit' then
+      st[EASE], st[EASED_AT] = math.max(EASE_LEAST, ease(b) / 2), now
+    elseif cause == 'growth' then
+      st[LEVEL], st[LEVEL_AT] = math.max(LEVEL_LEAST, math.min(level(b), load) * LEVEL_BELOW), now
+    end
   end
   st[PAUSED_UNTIL] = math.max(st[PAUSED_UNTIL], now + pause_ms)
   st[RECOVERING], st[PROBE_UNTIL], st[PAUSES] = 1, 0, st[PAUSES] + 1

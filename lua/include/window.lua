@@ -65,6 +65,13 @@ local function history(b, limit)
   return b[name]
 end
 
+-- How much of a sliding limit is in use: 0 … 1.
+function window.load(b, limit)
+  if limit.sub_buckets == nil then return 0 end
+  local requests = limit.requests > 0 and b.st[limit.at + SUM_R] / limit.requests or 0
+  return math.max(requests, limit.tokens > 0 and b.st[limit.at + SUM_T] / limit.tokens or 0)
+end
+
 -- When to look at a quota again that is used up: at its end, at the latest in a day.
 local function quota_wait(limit)
   if limit.quota == 'L' then return DAY_MS end

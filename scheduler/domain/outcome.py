@@ -84,11 +84,13 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class LimitHit:
-    """A 429 that passes: the budget pauses for `after_ms` (0: the provider did not say); no attempt is spent."""
+    """A 429 that passes: the budget pauses for `after_ms` (0: the provider did not say); no attempt is spent.
+    growth: what is refused is not the rate but how fast it grew."""
 
     after_ms: int
     reason: str
     rates: RateReport | None = None
+    growth: bool = False
 
 
 class FatalScope(StrEnum):

@@ -54,6 +54,17 @@ def budget_id(kind: BudgetKind, owner: object) -> str:
     return f"{kind.value}-{owner}"
 
 
+class PauseCause(StrEnum):
+    """What a provider said when a budget is paused for it."""
+
+    TROUBLE = ""
+    """Nothing of its limits: unreachable, or shut."""
+    LIMIT = "limit"
+    """Too much: bursts become smaller from then on."""
+    GROWTH = "growth"
+    """Too much more than before: from then on half as much again in 15 minutes."""
+
+
 class Meter(StrEnum):
     """Which tokens of a call a limit counts."""
 

@@ -22,6 +22,7 @@ from scheduler.domain.work import (
     FlowState,
     Lease,
     LeaseRef,
+    PauseCause,
     QueueDefinition,
     Release,
     Settlement,
@@ -280,9 +281,11 @@ class RedisEngine:
         reply = await self._run_in(held, "reclaim", shard, holder, lease_ms, MOST_RECLAIMED)
         return codec.read_reclaim(reply, held.epoch)
 
-    async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str, *, refused: bool = False) -> None:
+    async def pause_budget(
+        self, shard: int, budget: str, pause_ms: int, reason: str, cause: PauseCause = PauseCause.TROUBLE
+    ) -> None:
         """Let nothing through a budget for a while, then one probe at a time."""
-        await self._run("pause_budget", shard, budget, pause_ms, reason, int(refused))
+        await self._run("pause_budget", shard, budget, pause_ms, reason, cause.value)
 
     async def observe(self, shard: int, observations: Sequence[Observation]) -> Sequence[LearnedLimits]:
         """Take over what answers said of limits; answers what is known now of those whose definition changed."""
@@ -297,6 +300,12 @@ class RedisEngine:
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
         """Change weight, budgets and pause of a live flow."""
         await self._run("set_flow", shard, *codec.set_flow_arguments(flow))
+
+    async def urge(self, shard: int, flows: Sequence[tuple[FlowRef, int, float]]) -> int:
+        """Change the weights of flows."""
+        args = [arg for flow, version, weight in flows for arg in (*codec.flow_address(flow), version, weight)]
+        reply = await self._run("urge", shard, *args)
+        return int(reply[1])
 
     async def pause(self, shard: int, flow: FlowRef, version: int) -> None:
         """Hold a flow's waiting entries."""

@@ -24,6 +24,7 @@ from scheduler.domain.work import (
     FlowState,
     Lease,
     LeaseRef,
+    PauseCause,
     QueueDefinition,
     Release,
     Settlement,
@@ -165,9 +166,11 @@ class Engine(Protocol):
         records a dead letter for each."""
         ...
 
-    async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str, *, refused: bool = False) -> None:
+    async def pause_budget(
+        self, shard: int, budget: str, pause_ms: int, reason: str, cause: PauseCause = PauseCause.TROUBLE
+    ) -> None:
         """Let nothing through a budget for pause_ms, then one probe at a time until one is settled, then a ramp.
-        refused: the provider said "too much", so the budget's bursts become smaller from now on."""
+        cause: what the provider said, which changes how the budget goes on."""
         ...
 
     async def observe(self, shard: int, observations: Sequence[Observation]) -> Sequence[LearnedLimits]:
@@ -181,6 +184,11 @@ class Engine(Protocol):
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
         """Change weight, budgets and pause of a live flow (older versions are ignored; an unknown flow too)."""
+        ...
+
+    async def urge(self, shard: int, flows: Sequence[tuple[FlowRef, int, float]]) -> int:
+        """Change the weights of flows, each with the row version of its batch that was read: those whose control state
+        is of another version by now are left alone. At most 128 flows a call; answers how many have the weight."""
         ...
 
     async def pause(self, shard: int, flow: FlowRef, version: int) -> None:

@@ -44,7 +44,8 @@ def classify(
         return Fatal(FatalScope.ITEM, reason, "REQUEST_TOO_LARGE", rates=rates, refusal=Refusal(status, body))
     if status == 429:
         # 0 stands for "not said": whoever pauses the budget knows how often that happened in a row.
-        return LimitHit(wait or 0, problem.message or "The provider's rate limit is reached.", rates)
+        growth = bool(profile.growth_codes & problem.names)
+        return LimitHit(wait or 0, problem.message or "The provider's rate limit is reached.", rates, growth)
     if status >= 500 or status in _PASSING:
         reason = problem.message or f"The provider answered {status}."
         refusal = Refusal(status, body)

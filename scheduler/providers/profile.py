@@ -78,6 +78,7 @@ class Profile:
     remaining_is_live: what its headers say is left is the state now, not one of some time ago.
     no_credit_codes / _endings / _phrases: error codes or types, their endings, and beginnings of messages (all in lower
     case) that say that the account, not the moment, stands in the way.
+    growth_codes: codes or types of a 429 that refuses how fast the use grew.
     silent_429_is_final: a 429 that names no wait, although no reported limit is used up, is about money.
     """
 
@@ -103,4 +104,5 @@ class Profile:
     )
     no_credit_endings: tuple[str, ...] = ("_spend_limit_exceeded", "_usage_limit_exceeded")
     no_credit_phrases: tuple[str, ...] = ()
+    growth_codes: frozenset[str] = frozenset({"slow_down"})
     silent_429_is_final: bool = False

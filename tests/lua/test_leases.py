@@ -1,6 +1,6 @@
 """settle, release, renew, reclaim: how the right to run ends, and what the budgets keep."""
 
-from scheduler.domain.work import Fence, FlowDefinition, LeaseRef, Refund, Release, Settlement
+from scheduler.domain.work import Fence, FlowDefinition, LeaseRef, PauseCause, Refund, Release, Settlement
 from scheduler.engine import keys
 from tests.lua.conftest import SHARD, Bench, flow_of, minute
 
@@ -315,3 +315,27 @@ async def test_nothing_is_left_behind_when_a_flow_is_done(bench: Bench) -> None:
     left = {key.decode().split("}:", 1)[1] async for key in bench.redis.scan_iter()}
     allowed = ("epoch", "clock", "fence", "timer", "wake", "test-now", "budget:c")
     assert {key for key in left if not key.startswith(allowed) and "queue-st" not in key} == set()
+
+
+async def test_a_budget_whose_growth_was_refused_grows_by_half_in_a_quarter_of_an_hour(bench: Bench) -> None:
+    await bench.limit("c", minute(600, pace=1.0))
+    await bench.queue()
+    await bench.push(1, 1_900)
+
+    async def taken_in(ms: int) -> int:
+        until, taken = bench.now_ms + ms, 0
+        while bench.now_ms < until:
+            leases = (await bench.claim()).leases
+            taken += len(leases)
+            await bench.settle(leases)
+            await bench.after(50)
+        return taken
+
+    await taken_in(30_000)  # about half of the limit
+    await bench.engine.pause_budget(SHARD, "c", 0, "slow down", PauseCause.GROWTH)
+    await taken_in(5_000)
+    after = await taken_in(30_000)
+    assert 0.4 * 300 < after < 0.55 * 300
+    await bench.after(900_000)
+    await taken_in(5_000)
+    assert 1.4 * after < await taken_in(30_000) < 1.6 * after
