@@ -3,26 +3,22 @@ batch ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 import structlog
 
 from scheduler import metrics
-from scheduler.domain.batch import Batch
-from scheduler.domain.outcome import ItemOutcome, Recorded
 from scheduler.domain.status import ItemStatus
-from scheduler.domain.work import Doorbell, FlowRef
 from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store
-from scheduler.services.limits import flow_ref
 from scheduler.services.recovery import Recovery
+from workers.sweeping import Sweeping, Verdict
 
 BATCHES = 16
 """Cancelled batches looked at in one turn."""
-CHUNK = 500
+CANCELLED = Verdict(ItemStatus.CANCELLED)
 
 _log = structlog.get_logger(__name__)
 
@@ -36,10 +32,7 @@ class Cancelled:
 
 
 class Canceller:
-    """Any process may do this at any time: outcomes are unique, and leased items are left to their holders.
-
-    utc_now: wall time, for completed_at.
-    """
+    """Any process may do this at any time. utc_now: wall time, for completed_at."""
 
     def __init__(
         self,
@@ -50,10 +43,8 @@ class Canceller:
         on_deliveries: Callable[[], None],
     ) -> None:
         self._store = store
-        self._engine = engine
         self._recovery = recovery
-        self._utc_now = utc_now
-        self._on_deliveries = on_deliveries
+        self._sweeping = Sweeping(store, engine, utc_now, on_deliveries)
 
     async def run_once(self) -> Cancelled:
         """Bring cancelled batches to their end, as far as nothing of them runs any more."""
@@ -61,90 +52,12 @@ class Canceller:
         items = 0
         for batch in batches:
             try:
-                items += await self._bring_to_end(batch)
+                swept = await self._sweeping.sweep(batch, CANCELLED)
             except EpochLost as lost:
                 await self._recovery.ensure(lost.shard)
+                continue
+            if swept:
+                _log.info("batch.items_cancelled", batch=str(batch.batch_id), items=swept)
+            items += swept
         metrics.CANCELLED_ITEMS.inc(items)
         return Cancelled(len(batches), items)
-
-    async def _bring_to_end(self, batch: Batch) -> int:
-        flows = await self._store.batches.flows(batch.batch_id)
-        if not flows:
-            return 0
-        shard, refs = flows[0].shard, {flow.resource_id: flow_ref(flow) for flow in flows}
-        # Dead first, then the look at the leases: what has none now can get none any more.
-        states = await self._engine.flows(shard, list(refs.values()))
-        for ref, state in states.items():
-            if not state.dead:
-                await self._engine.cancel(shard, ref, batch.version)
-        chunk, after = await self._next_chunk(batch, shard, refs, 0)
-        if not chunk:
-            await self._end_if_full(batch, shard, next(iter(refs.values())))
-            return 0
-        items = 0
-        async with self._store.shards.exclusive(f"cancel-{batch.batch_id}") as mine:
-            if not mine:
-                return 0
-            while chunk:
-                items += await self._record(batch, shard, next(iter(refs.values())), chunk)
-                chunk, after = await self._next_chunk(batch, shard, refs, after)
-        _log.info("batch.items_cancelled", batch=str(batch.batch_id), items=items)
-        return items
-
-    async def _next_chunk(
-        self, batch: Batch, shard: int, refs: dict[UUID, FlowRef], after: int
-    ) -> tuple[list[tuple[int, int]], int]:
-        """The next (seq, run) without outcome and without lease, and the seq up to which nothing was left
-        out."""
-        while True:
-            rows = await self._store.items.unfinished(batch.batch_id, after_seq=after, limit=CHUNK)
-            if not rows:
-                return [], after
-            after = rows[-1][0]
-            by_flow: dict[UUID, list[int]] = {}
-            for seq, _, resource_id in rows:
-                by_flow.setdefault(resource_id, []).append(seq)
-            leased: set[int] = set()
-            for resource_id, seqs in by_flow.items():
-                leased |= await self._engine.leased(shard, refs[resource_id], seqs)
-            free = [(seq, run) for seq, run, _ in rows if seq not in leased]
-            if free:
-                return free, after
-
-    async def _record(self, batch: Batch, shard: int, flow: FlowRef, chunk: Sequence[tuple[int, int]]) -> int:
-        now = self._utc_now()
-        outcomes = [_cancelled(batch.batch_id, seq, run, now) for seq, run in chunk]
-        flushed = await self._store.outcomes.flush(outcomes, wait_for_locks=True)
-        bells = [Doorbell(flow.queue, str(b.batch_id), b.last_event) for b in flushed.batches]
-        await self._engine.ring(shard, bells)
-        if flushed.deliveries:
-            self._on_deliveries()
-        return sum(became is Recorded.RECORDED for became in flushed.recorded)
-
-    async def _end_if_full(self, batch: Batch, shard: int, flow: FlowRef) -> None:
-        if batch.finished < batch.total_items:
-            return
-        for batch_id in await self._store.batches.end_full([batch.batch_id]):
-            for ended in await self._store.shards.batches([batch_id]):
-                await self._engine.ring(shard, [Doorbell(flow.queue, str(batch_id), ended.last_event)])
-
-
-def _cancelled(batch_id: UUID, seq: int, run: int, now: datetime) -> ItemOutcome:
-    return ItemOutcome(
-        batch_id=batch_id,
-        seq=seq,
-        run=run,
-        status=ItemStatus.CANCELLED,
-        error_code=None,
-        error_message=None,
-        response=None,
-        response_headers=None,
-        prompt_tokens=None,
-        output_tokens=None,
-        retry_count=0,
-        connection_id=None,
-        model=None,
-        started_at=None,
-        completed_at=now,
-        valid_until=None,
-    )

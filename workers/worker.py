@@ -27,7 +27,7 @@ from scheduler.services.parkings import Parkings
 from scheduler.services.recovery import Recovery
 from scheduler.services.refill import Refill
 from scheduler.settings import Settings
-from workers import beat, filekeeper, pruner, shards
+from workers import beat, expirer, filekeeper, pruner, shards, urger
 from workers.attempts import Attempts
 from workers.callbacks import open_callback_session
 from workers.canceller import Canceller
@@ -88,6 +88,8 @@ class _Duties:
     reclaimer: Reclaimer
     canceller: Canceller
     reconciler: Reconciler
+    expirer: expirer.Expirer
+    urger: urger.Urger
     sealer: Sealer
     learner: Learner
     observer: Observer
@@ -201,6 +203,8 @@ class Worker:
             ),
             canceller=Canceller(store, engine, self._recovery, _utc_now, sender.wake),
             reconciler=Reconciler(store, engine, self._recovery, live, _utc_now),
+            expirer=expirer.Expirer(store, engine, self._recovery, _utc_now, sender.wake),
+            urger=urger.Urger(store, engine, self._recovery, live, _utc_now),
             sealer=Sealer(store, engine, self._recovery, settings.window_entries, settings.upload_silence_s),
             learner=learner,
             observer=observer,
@@ -220,6 +224,8 @@ class Worker:
             asyncio.create_task(every(shards.INTERVAL_S, d.live.run_once, stop, name="shards")),
             asyncio.create_task(every(CANCEL_S, d.canceller.run_once, stop, name="canceller")),
             asyncio.create_task(every(settings.reconcile_s, d.reconciler.run_once, stop, name="reconciler")),
+            asyncio.create_task(every(expirer.INTERVAL_S, d.expirer.run_once, stop, name="expirer")),
+            asyncio.create_task(every(urger.INTERVAL_S, d.urger.run_once, stop, name="urger")),
             asyncio.create_task(every(SEAL_S, d.sealer.run_once, stop, name="sealer")),
             asyncio.create_task(every(LEARN_S, d.learner.run_once, stop, name="learner")),
             asyncio.create_task(every(OBSERVE_S, d.observer.run_once, stop, name="observer")),

@@ -1,0 +1,66 @@
+"""The expirer: what a batch still has waiting when its deadline passes fails with DEADLINE_EXCEEDED; what runs ends by
+itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from scheduler import metrics
+from scheduler.domain.status import ItemStatus
+from scheduler.ports.engine import Engine, EpochLost
+from scheduler.ports.store import Store
+from scheduler.services.recovery import Recovery
+from workers.sweeping import Sweeping, Verdict
+
+BATCHES = 16
+"""Overdue batches looked at in one turn."""
+INTERVAL_S = 1.0
+EXPIRED = Verdict(ItemStatus.FAILED, "DEADLINE_EXCEEDED", "The batch's deadline passed before the item could start.")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """One turn: overdue batches that are still live, and items that failed for it."""
+
+    batches: int
+    items: int
+
+
+class Expirer:
+    """Any process may do this at any time. utc_now: wall time; a deadline that is put off meanwhile brings what had not
+    failed yet back, by the reconciler."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        recovery: Recovery,
+        utc_now: Callable[[], datetime],
+        on_deliveries: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._recovery = recovery
+        self._utc_now = utc_now
+        self._sweeping = Sweeping(store, engine, utc_now, on_deliveries)
+
+    async def run_once(self) -> Expired:
+        """Fail what waits beyond its deadline."""
+        batches = await self._store.outlook.overdue(self._utc_now(), BATCHES)
+        items = 0
+        for batch in batches:
+            try:
+                swept = await self._sweeping.sweep(batch, EXPIRED)
+            except EpochLost as lost:
+                await self._recovery.ensure(lost.shard)
+                continue
+            if swept:
+                _log.info("batch.items_expired", batch=str(batch.batch_id), items=swept)
+            items += swept
+        metrics.EXPIRED_ITEMS.inc(items)
+        return Expired(len(batches), items)
