@@ -1,8 +1,8 @@
 """Run the benches and print what they measured: `python -m bench [name …]`.
 
-`noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `budgets` about ten (`--quick`:
-two), `failover` three, `backlog` half a minute for 200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs
-all but `budgets` on a Redis Cluster of three masters.
+`noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `shapes` five and then twelve,
+`refusals` one, `budgets` about ten (`--quick`: two), `failover` three, `backlog` half a minute for 200,000 items
+(`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of three masters.
 """
 
 from __future__ import annotations

@@ -123,7 +123,8 @@ def line(filled: Filled) -> str:
     """One row of the report."""
     shape = filled.shape
     limit = f"{shape.rpm:,} RPM" if shape.rpm else f"{shape.tpm:,} TPM"
+    refused = f"429s {filled.refused_early} early, {filled.refused_late} later"
     return (
         f"{shape.shape:<8} {shape.provider:<18} {limit:>12}  used {filled.share_used:7.2%}"
-        f"  worst minute {filled.worst:>7,}  calls {filled.calls:>7,}  429s {filled.refused_early} early, {filled.refused_late} later"
+        f"  worst minute {filled.worst:>7,}  calls {filled.calls:>7,}  {refused}"
     )
