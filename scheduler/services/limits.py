@@ -22,12 +22,13 @@ from scheduler.domain.work import (
     FlowDefinition,
     FlowRef,
     Limit,
+    Meter,
     QueueDefinition,
     QueueRef,
     budget_id,
 )
 from scheduler.ports.store import StoredFlow
-from scheduler.providers.profile import Profile
+from scheduler.providers.profile import Profile, TokenMeter
 from scheduler.providers.profiles import profile_of
 from scheduler.providers.profiles.generic import GENERIC
 
@@ -138,4 +139,5 @@ def _limit(period: Period, capacities: list[Capacity], paced_by: Profile | None)
         tokens=min((c.tokens for c in capacities if c.tokens is not None), default=None),
         pace=profile.pace if paced_by and period in SLIDING else None,
         burst_ms=round(min(bursts) * 1000) if bursts else profile.burst_ms,
+        meter=Meter.INPUT if paced_by and profile.token_meter is TokenMeter.INPUT else Meter.TOTAL,
     )

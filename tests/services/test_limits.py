@@ -10,7 +10,7 @@ from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.priority import Priority
 from scheduler.domain.setup import ApiKey, Connection, Provider, Resource, Target
 from scheduler.domain.status import BatchStatus, BatchType
-from scheduler.domain.work import BudgetDefinition, Limit
+from scheduler.domain.work import BudgetDefinition, Limit, Meter
 from scheduler.ports.store import StoredFlow
 from scheduler.providers.profile import MINUTE_PACE as PACE
 from scheduler.providers.profile import SLICES_PACE
@@ -145,3 +145,10 @@ def test_a_flow_is_bound_by_its_batch_and_its_key_as_far_as_they_have_limits() -
     assert definition.budgets == (f"batch-{batch.batch_id}", f"key-{TENANT.api_key_id}")
     assert (definition.end, definition.version, definition.weight) == (17, batch.version, 4.0)
     assert flow_definition(batch, flow).budgets == (f"batch-{batch.batch_id}",)
+
+
+def test_where_a_provider_counts_the_input_only_its_limit_does_too() -> None:
+    tokens = (Capacity(Period.MINUTE, tokens=1_000),)
+    gemini = connection_budget(connection(capacity=tokens, provider=Provider.GEMINI)).limits
+    assert [limit.meter for limit in gemini] == [Meter.INPUT]
+    assert [limit.meter for limit in connection_budget(connection(capacity=tokens)).limits] == [Meter.TOTAL]
