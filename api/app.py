@@ -18,9 +18,11 @@ from api.routes import (
     api_keys,
     batch_events,
     batch_retry,
+    batches,
     completion_batches,
     dead_letters,
     deliveries,
+    direct_calls,
     environments,
     explanations,
     files,
@@ -44,7 +46,9 @@ ROUTERS = (
     explanations.router,
     completion_batches.item_router,  # its last path part takes any word: after all others
     files.router,
+    batches.router,
     model_list.router,
+    direct_calls.router,
     workspaces.router,
     environments.router,
     ai_connections.router,
@@ -86,6 +90,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.services.creation.close()
     app.state.services.uploads.close()
+    await app.state.services.direct.close()
 
 
 def _version() -> str:

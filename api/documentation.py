@@ -16,6 +16,7 @@ from api.schemas import (
     BatchPage,
     ChangeBatch,
     CreateBatch,
+    CreateOpenAIBatch,
     DeadLetterList,
     DeliveryPage,
     ReplayedDeliveries,
@@ -42,6 +43,7 @@ from scheduler.services.setup_views import (
     ResourceView,
     WorkspaceView,
 )
+from scheduler.services.submission_views import OpenAIBatchPage, OpenAIBatchView
 from scheduler.services.views import BatchView, ItemView
 
 SHAPES: Final[tuple[type, ...]] = (
@@ -54,6 +56,7 @@ SHAPES: Final[tuple[type, ...]] = (
     ConnectionHeadroom,
     ConnectionView,
     CreateBatch,
+    CreateOpenAIBatch,
     DeadLetterList,
     DeadLetterView,
     DeletedFile,
@@ -69,6 +72,8 @@ SHAPES: Final[tuple[type, ...]] = (
     ItemView,
     ModelPage,
     ModelView,
+    OpenAIBatchPage,
+    OpenAIBatchView,
     OpenAIErrorBody,
     ResourceBody,
     ResourceHeadroom,

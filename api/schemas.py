@@ -8,6 +8,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from scheduler.domain.batch import Endpoint
 from scheduler.domain.priority import Priority
 from scheduler.services.batch_envelope import CallbackOptionsBody
 from scheduler.services.capacity_body import CapacityBody, Slots
@@ -28,6 +29,29 @@ class CreateBatch(Struct, rename="camel", forbid_unknown_fields=True):
     metadata: dict[str, Any] | None = None
     deadline: Annotated[datetime, Meta(tz=True)] | None = None
     callback_options: CallbackOptionsBody | None = None
+
+
+class OutputExpiresAfter(Struct, forbid_unknown_fields=True):
+    """How long the result files of a batch are kept."""
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Meta(ge=3600, le=2_592_000)]
+
+
+class CreateOpenAIBatch(Struct, forbid_unknown_fields=True):
+    """A batch of an uploaded file. completion_window: hours or days, as 24h. priority, webhook_*, execution_mode: ours.
+    webhook_secret: two while they change, the newest first."""
+
+    input_file_id: str
+    endpoint: Endpoint
+    completion_window: str
+    metadata: dict[str, str] | None = None
+    output_expires_after: OutputExpiresAfter | None = None
+    priority: Annotated[int, Meta(ge=0, le=255)] | None = None
+    webhook_url: str | None = None
+    webhook_secret: str | list[str] | None = None
+    webhook_format: Literal["openai", "brim"] | None = None
+    execution_mode: Literal["here", "native"] | None = None
 
 
 class BatchPage(Struct, rename="camel"):

@@ -14,6 +14,8 @@ from scheduler.services.changing import Changing
 from scheduler.services.control import BatchControl
 from scheduler.services.creation import BatchCreation
 from scheduler.services.dead_letters import DeadLetters
+from scheduler.services.direct_face import DirectFace
+from scheduler.services.direct_line import Grants
 from scheduler.services.event_stream import EventStream, Feed
 from scheduler.services.explaining import Explaining
 from scheduler.services.extension import Extension
@@ -30,6 +32,7 @@ from scheduler.services.setup_effects import SetupEffects
 from scheduler.services.setup_forms import ConnectionForm
 from scheduler.services.setup_objects import SetupObjects
 from scheduler.services.shards import Shards
+from scheduler.services.submissions import Submissions
 from scheduler.services.tenants import Tenants
 from scheduler.services.upload import Uploads
 from scheduler.services.upload_sink import Openers
@@ -41,6 +44,8 @@ class EngineWithFeed(Engine, Protocol):
 
     @property
     def feed(self) -> Feed: ...
+    @property
+    def grants(self) -> Grants: ...
 
 
 class Core(Protocol):
@@ -74,6 +79,7 @@ class Services:
     control: BatchControl
     uploads: Uploads
     files: Files
+    submissions: Submissions
     reopening: Reopening
     dead_letters: DeadLetters
     changing: Changing
@@ -82,6 +88,7 @@ class Services:
     setup: SetupObjects
     readings: Readings
     explaining: Explaining
+    direct: DirectFace
     parked: ParkedConnections
 
 
@@ -98,17 +105,20 @@ def build(core: Core) -> Services:
     extension = Extension(store, engine, settings.window_entries)
     openers = Openers(engine, tenants, shards, opening, extension)
     reopening = Reopening(store, tenants, shards, opening, core.recovery)
+    control = BatchControl(settings, store, engine, tenants, shards)
     return Services(
         settings=settings,
+        direct=DirectFace(settings, store.setup, engine, engine.grants, tenants, shards, core.vault),
         store=store,
         engine=engine,
         tenants=tenants,
         shards=shards,
         authenticator=authenticator,
         creation=BatchCreation(settings, store, opening, tenants),
-        control=BatchControl(settings, store, engine, tenants, shards),
+        control=control,
         uploads=Uploads(settings, store, tenants, openers),
         files=core.files,
+        submissions=Submissions(settings, store, core.files, core.vault, control),
         changing=Changing(store, engine, tenants, shards, opening, lambda: datetime.now(UTC)),
         reopening=reopening,
         dead_letters=DeadLetters(store.dead_letters, reopening),

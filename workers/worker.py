@@ -52,6 +52,7 @@ from workers.returns import Returns
 from workers.sealer import INTERVAL_S as SEAL_S
 from workers.sealer import Sealer
 from workers.sender import Sender
+from workers.submissions import Submissions
 from workers.wakes import Bell, Wakes
 
 CANCEL_S = 0.5
@@ -94,6 +95,7 @@ class _Duties:
     learner: Learner
     observer: Observer
     keeper: filekeeper.FileKeeper
+    submissions: Submissions
     pruner: pruner.Pruner
     beat: beat.Beat
 
@@ -209,6 +211,7 @@ class Worker:
             learner=learner,
             observer=observer,
             keeper=filekeeper.FileKeeper(self._files, _utc_now),
+            submissions=Submissions(settings, store, engine, self._recovery, self._files, self.holder, sender.wake),
             pruner=pruner.Pruner(store.shards, store.retention, settings.retention_days, _utc_now),
             beat=beat.Beat(store.shards, self.holder, lambda: self._info(holdings, committer)),
         )
@@ -234,6 +237,7 @@ class Worker:
             asyncio.create_task(every(pruner.INTERVAL_S, d.pruner.run_once, stop, name="pruner")),
             asyncio.create_task(every(d.reclaimer.interval_s, d.reclaimer.run_once, stop, name="reclaimer")),
             asyncio.create_task(every(0, d.sender.run_once, stop, name="sender")),
+            *d.submissions.start(stop),
             *(asyncio.create_task(every(0, d.refiller.run_once, stop, name="refiller")) for _ in range(REFILLERS)),
         ]
         serving = [
@@ -259,6 +263,7 @@ class Worker:
         d.committer.stop_waiting()
         d.sender.stop_waiting()
         await _end([*slow, *serving], 2.0)
+        await d.submissions.close()
         _log.info("worker.stopped", given_back=given_back, leases_left=len(d.holdings))
 
     async def _flush_out(self, d: _Duties) -> None:

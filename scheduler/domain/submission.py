@@ -156,7 +156,8 @@ class Submission:
     """A submission as stored, with the progress of its batch; None before that exists.
 
     model: the resource of all its lines; None while unknown or if there are several. started_at: its start was told.
-    expiring_at: when its deadline stopped it. *_file_id: set when it ended, where there is such a file.
+    expiring_at: when its deadline stopped it. *_file_id: set when it ended, where there is such a file. wants_items:
+    somebody is to be told of every item.
     """
 
     workspace_id: UUID
@@ -187,6 +188,7 @@ class Submission:
     output_file_id: UUID | None
     error_file_id: UUID | None
     progress: Progress | None
+    wants_items: bool
 
     @property
     def status(self) -> SubmissionStatus:

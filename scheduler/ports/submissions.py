@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -94,6 +94,18 @@ class SubmissionStore(Protocol):
         """Newest first by id; `after` is the last id of the page before."""
         ...
 
+    async def find(self, batch_ids: Sequence[UUID]) -> Sequence[Submission]:
+        """Those that exist, in order, of whatever environment: for the spool."""
+        ...
+
+    async def since(self, after: UUID, limit: int) -> Sequence[UUID]:
+        """Ids of whatever environment above `after`, in order: for the spool."""
+        ...
+
+    async def open(self) -> Sequence[UUID]:
+        """Ids of all that have not ended: for the spool, when it begins."""
+        ...
+
     async def stop(self, environment_id: UUID, batch_id: UUID, *, expired: bool) -> bool:
         """Stop it, and its batch; whether that changed anything (see the SQL function)."""
         ...
@@ -110,9 +122,13 @@ class SubmissionStore(Protocol):
         """End all leases of a holder."""
         ...
 
-    async def results(self, batch_id: UUID, *, after: int, limit: int, most_bytes: int) -> Sequence[Result]:
-        """Outcomes in order of their events, all after `after`: up to `limit`, and up to so many bytes of answers but
-        at least one."""
+    async def results(self, batch_id: UUID, *, after: int, up_to: int, limit: int, most_bytes: int) -> Sequence[Result]:
+        """Outcomes in order of their events, after < event ≤ up_to: up to `limit`, and up to so many bytes of answers
+        but at least one. None only when there are no more."""
+        ...
+
+    async def unended(self, batch_ids: Sequence[UUID]) -> Set[UUID]:
+        """Those of them that have not ended."""
         ...
 
     async def advance(

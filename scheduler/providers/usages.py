@@ -24,6 +24,8 @@ class _Usage(msgspec.Struct):
     output_tokens: Any = None
     prompt_tokens_details: Any = None
     input_tokens_details: Any = None
+    completion_tokens_details: Any = None
+    output_tokens_details: Any = None
 
 
 class _Answer(msgspec.Struct):
@@ -73,9 +75,11 @@ def _usage_of(usage: _Usage | None) -> Usage:
     if usage is None:
         return _NO_USAGE
     prompt, output = tokens(usage.prompt_tokens), tokens(usage.completion_tokens)
-    details = usage.prompt_tokens_details or usage.input_tokens_details
+    prompt_details = usage.prompt_tokens_details or usage.input_tokens_details
+    output_details = usage.completion_tokens_details or usage.output_tokens_details
     return Usage(
         prompt if prompt is not None else tokens(usage.input_tokens),
         output if output is not None else tokens(usage.output_tokens),
-        tokens(details.get("cached_tokens")) if isinstance(details, dict) else None,
+        tokens(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None,
+        tokens(output_details.get("reasoning_tokens")) if isinstance(output_details, dict) else None,
     )

@@ -130,12 +130,20 @@ class ItemCheck:
         self._document, self._problems = document, problems
         return self._check_one(None, Raw(document.text))
 
+    def check_parts(self, document: JsonText, problems: Problems, body: ItemBody) -> NewItem | None:
+        """An item that was written otherwise, from its parts, which are slices of `document`."""
+        self._document, self._problems = document, problems
+        return self._check_body(None, body)
+
     def _check_one(self, index: int | None, raw: Raw) -> NewItem | None:
         try:
             body = _item_decoder.decode(raw)
         except msgspec.ValidationError as error:
             self._problems.add_decoding(error, ItemBody, index=index)
             return None
+        return self._check_body(index, body)
+
+    def _check_body(self, index: int | None, body: ItemBody) -> NewItem | None:
         before = len(self._problems)
         metadata = self._metadata(index, body.metadata)
         self._custom_id(index, body.custom_id)

@@ -19,7 +19,8 @@ INSERT INTO webhook_targets (batch_id, no, format, url, receiver, secrets) VALUE
 -- One submission with its batch.
 -- Params: $1 environment, $2 batch
 SELECT s.*, b.stored AS batch_items, b.completed, b.failed, b.cancelled, b.last_event, b.status,
-    b.completed_at AS batch_ended_at
+    b.completed_at AS batch_ended_at,
+    EXISTS (SELECT FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim') AS wants_items
 FROM submissions s LEFT JOIN batches b ON b.batch_id = s.batch_id
 WHERE s.batch_id = $2 AND s.environment_id = $1;
 
@@ -27,15 +28,28 @@ WHERE s.batch_id = $2 AND s.environment_id = $1;
 -- Many submissions of any environment, in order.
 -- Params: $1 batches
 SELECT s.*, b.stored AS batch_items, b.completed, b.failed, b.cancelled, b.last_event, b.status,
-    b.completed_at AS batch_ended_at
+    b.completed_at AS batch_ended_at,
+    EXISTS (SELECT FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim') AS wants_items
 FROM submissions s LEFT JOIN batches b ON b.batch_id = s.batch_id
 WHERE s.batch_id = ANY ($1::uuid[]) ORDER BY s.batch_id;
+
+-- name: submissions_since
+-- Submissions of any environment, in order.
+-- Params: $1 above this batch, $2 how many
+SELECT batch_id FROM submissions WHERE batch_id > $1 ORDER BY batch_id LIMIT $2;
+
+-- name: open_submissions
+-- All that have not ended. Uses submissions_unchecked and submissions_running.
+SELECT batch_id FROM submissions WHERE in_progress_at IS NULL AND ended_at IS NULL
+UNION ALL
+SELECT batch_id FROM submissions WHERE in_progress_at IS NOT NULL AND ended_at IS NULL;
 
 -- name: list_submissions
 -- Newest first. Stated over whole index entries, so that only submissions_by_environment can serve.
 -- Params: $1 environment, $2 source format, $3 before this batch, $4 how many
 SELECT s.*, b.stored AS batch_items, b.completed, b.failed, b.cancelled, b.last_event, b.status,
-    b.completed_at AS batch_ended_at
+    b.completed_at AS batch_ended_at,
+    EXISTS (SELECT FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim') AS wants_items
 FROM submissions s LEFT JOIN batches b ON b.batch_id = s.batch_id
 WHERE (s.environment_id, s.source_format, s.batch_id) < ($1, $2, $3)
     AND (s.environment_id, s.source_format, s.batch_id) >= ($1, $2, '00000000-0000-0000-0000-000000000000')
@@ -103,24 +117,41 @@ WHERE batch_id = $1 AND holder = $2 AND in_progress_at IS NULL AND ended_at IS N
 UPDATE submissions SET holder = NULL, held_until = NULL WHERE holder = $1 AND ended_at IS NULL;
 
 -- name: hold_running
--- Renew a holder's leases and take more of those that nobody has, the oldest first. Uses submissions_running.
+-- Renew a holder's leases that are half over, and take more of those that nobody has, the oldest first. Uses
+-- submissions_running.
 -- Params: $1 holder, $2 lease in seconds, $3 most in all
 WITH mine AS (
     SELECT s.batch_id FROM submissions s
-    WHERE s.in_progress_at IS NOT NULL AND s.ended_at IS NULL
-        AND (s.holder = $1 OR s.held_until IS NULL OR s.held_until < clock_timestamp())
-    ORDER BY s.holder IS DISTINCT FROM $1, s.batch_id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+    WHERE s.in_progress_at IS NOT NULL AND s.ended_at IS NULL AND s.holder = $1
+        AND s.held_until < clock_timestamp() + $2 * interval '0.5 seconds'
+    FOR NO KEY UPDATE SKIP LOCKED
+), free AS (
+    SELECT s.batch_id FROM submissions s
+    WHERE s.in_progress_at IS NOT NULL AND s.ended_at IS NULL AND s.holder IS DISTINCT FROM $1
+        AND (s.held_until IS NULL OR s.held_until < clock_timestamp())
+    ORDER BY s.batch_id LIMIT greatest(0, $3 - (
+        SELECT count(*) FROM submissions m
+        WHERE m.in_progress_at IS NOT NULL AND m.ended_at IS NULL AND m.holder = $1))
+    FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE submissions s SET holder = $1, held_until = clock_timestamp() + $2 * interval '1 second'
-FROM mine m WHERE s.batch_id = m.batch_id RETURNING s.batch_id;
+FROM (SELECT batch_id FROM mine UNION ALL SELECT batch_id FROM free) t WHERE s.batch_id = t.batch_id;
+
+-- name: held_running
+-- Those that a holder has. Uses submissions_running.
+-- Params: $1 holder
+SELECT batch_id FROM submissions
+WHERE in_progress_at IS NOT NULL AND ended_at IS NULL AND holder = $1 ORDER BY batch_id;
 
 -- name: results
 -- Outcomes in the order of their events with what the files tell of their items. "event_no > 0" names the index
 -- outcomes_by_event. The size of an answer is known without unpacking it.
--- Params: $1 batch, $2 after this event, $3 how many at most, $4 bytes of answers at most, of more than one
+-- Params: $1 batch, $2 after this event, $3 up to this event, $4 how many at most, $5 bytes of answers at most, of more
+-- than one
 WITH numbered AS (
     SELECT o.seq, o.run, o.event_no, coalesce(octet_length(o.response), 0) AS size_bytes FROM outcomes o
-    WHERE o.batch_id = $1 AND o.event_no > $2 AND o.event_no > 0 ORDER BY o.event_no LIMIT $3
+    WHERE o.batch_id = $1 AND o.event_no > $2 AND o.event_no <= $3 AND o.event_no > 0
+    ORDER BY o.event_no LIMIT $4
 ), summed AS (
     SELECT n.*, sum(n.size_bytes) OVER (ORDER BY n.event_no) - n.size_bytes AS before_bytes FROM numbered n
 )
@@ -130,7 +161,7 @@ FROM summed s
 CROSS JOIN LATERAL (
     SELECT * FROM outcomes o WHERE o.batch_id = $1 AND o.seq = s.seq AND o.run = s.run LIMIT 1) o
 CROSS JOIN LATERAL (SELECT * FROM items i WHERE i.batch_id = $1 AND i.seq = s.seq LIMIT 1) i
-WHERE s.before_bytes = 0 OR s.before_bytes + s.size_bytes <= $4
+WHERE s.before_bytes = 0 OR s.before_bytes + s.size_bytes <= $5
 ORDER BY s.event_no;
 
 -- name: advance_written
@@ -159,3 +190,8 @@ WHERE batch_id = $1 AND holder = $2 AND ended_at IS NULL;
 -- An event for all targets that want it.
 -- Params: $1 batch, $2 events, $3 what they carry, as JSON
 SELECT sum(post_webhooks($1, e.event, e.data::json)) FROM unnest($2::text[], $3::text[]) AS e (event, data);
+
+-- name: unended
+-- Those that have not ended.
+-- Params: $1 batches
+SELECT batch_id FROM submissions WHERE batch_id = ANY ($1::uuid[]) AND ended_at IS NULL;

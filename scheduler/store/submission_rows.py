@@ -58,6 +58,7 @@ def submission_of(row: Row) -> Submission:
         output_file_id=row["output_file_id"],
         error_file_id=row["error_file_id"],
         progress=None if row["batch_items"] is None else _progress(row),
+        wants_items=row["wants_items"],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -60,6 +60,18 @@ class PostgresSubmissionStore:
         data = tuple(map(submission_of, rows[:limit]))
         return Page(data, str(data[-1].batch_id) if len(rows) > limit else None)
 
+    async def find(self, batch_ids: Sequence[UUID]) -> Sequence[Submission]:
+        """Those that exist, of whatever environment; see the port."""
+        return [submission_of(row) for row in await self._database.fetch(_SQL["get_submissions"], batch_ids)]
+
+    async def since(self, after: UUID, limit: int) -> Sequence[UUID]:
+        """Ids above `after`; see the port."""
+        return [row["batch_id"] for row in await self._database.fetch(_SQL["submissions_since"], after, limit)]
+
+    async def open(self) -> Sequence[UUID]:
+        """Ids of all that have not ended; see the port."""
+        return [row["batch_id"] for row in await self._database.fetch(_SQL["open_submissions"])]
+
     async def stop(self, environment_id: UUID, batch_id: UUID, *, expired: bool) -> bool:
         """Stop it, and its batch; see the port."""
         return bool(await self._database.fetchval(_SQL["stop_submission"], environment_id, batch_id, expired))
@@ -74,17 +86,19 @@ class PostgresSubmissionStore:
 
     async def hold(self, holder: str, lease_s: float, most: int) -> Sequence[Submission]:
         """Those whose results this holder writes; see the port."""
-        rows = await self._database.fetch(_SQL["hold_running"], holder, lease_s, most)
+        await self._database.execute(_SQL["hold_running"], holder, lease_s, most)
+        rows = await self._database.fetch(_SQL["held_running"], holder)
         return await self._many([row["batch_id"] for row in rows]) if rows else ()
 
     async def let_go(self, holder: str) -> None:
         """End all leases of a holder."""
         await self._database.execute(_SQL["let_go"], holder)
 
-    async def results(self, batch_id: UUID, *, after: int, limit: int, most_bytes: int) -> Sequence[Result]:
+    async def results(self, batch_id: UUID, *, after: int, up_to: int, limit: int, most_bytes: int) -> Sequence[Result]:
         """Outcomes in order of their events; see the port."""
         return [
-            result_of(row) for row in await self._database.fetch(_SQL["results"], batch_id, after, limit, most_bytes)
+            result_of(row)
+            for row in await self._database.fetch(_SQL["results"], batch_id, after, up_to, limit, most_bytes)
         ]
 
     async def advance(
@@ -124,6 +138,10 @@ class PostgresSubmissionStore:
                 _SQL["end_submission"], batch_id, holder, ending.value, ended_at, output_file_id, error_file_id
             )
             return await _told(connection, changed, batch_id, [event])
+
+    async def unended(self, batch_ids: Sequence[UUID]) -> Set[UUID]:
+        """Those that have not ended."""
+        return {row["batch_id"] for row in await self._database.fetch(_SQL["unended"], batch_ids)}
 
     async def _many(self, batch_ids: Sequence[UUID]) -> Sequence[Submission]:
         found = [submission_of(row) for row in await self._database.fetch(_SQL["get_submissions"], batch_ids)]

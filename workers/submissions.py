@@ -1,0 +1,67 @@
+"""The duties for batches that come as files, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from scheduler.ports.engine import Engine
+from scheduler.ports.store import Store
+from scheduler.services.files import Files
+from scheduler.services.ingestion import Ingestion
+from scheduler.services.opening import Opening
+from scheduler.services.recovery import Recovery
+from scheduler.services.shards import Shards
+from scheduler.services.tenants import Tenants
+from scheduler.settings import Settings
+from workers.duty import every
+from workers.ingester import Ingester
+from workers.publisher import Publisher
+
+INGESTERS = 2
+"""So that a small submission need not wait for a large one before it."""
+PARTS = "outgoing"
+"""Folder beside the contents of files: results while they are written."""
+
+
+class Submissions:
+    """Ingesters and the publisher of one process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        recovery: Recovery,
+        files: Files,
+        holder: str,
+        on_deliveries: Callable[[], None],
+    ) -> None:
+        opening = Opening(settings, store, engine, Tenants(store), Shards(recovery))
+        self._threads = ThreadPoolExecutor(INGESTERS, thread_name_prefix="brim-ingest")
+        ingestion = Ingestion(settings, store, files, opening, self._threads, _utc_now)
+        self._ingesters = [Ingester(store.submissions, ingestion, holder) for _ in range(INGESTERS)]
+        folder = settings.files_dir / PARTS
+        self._publisher = Publisher(store.submissions, files, folder, holder, _utc_now, time.monotonic, on_deliveries)
+
+    def start(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
+        """Begin; the tasks end after `stop`."""
+        return [
+            *(
+                asyncio.create_task(every(each.pause_s, each.run_once, stop, name="ingester"))
+                for each in self._ingesters
+            ),
+            asyncio.create_task(every(self._publisher.pause_s, self._publisher.run_once, stop, name="publisher")),
+        ]
+
+    async def close(self) -> None:
+        """The tasks have ended: let others go on at once."""
+        await self._publisher.let_go()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
