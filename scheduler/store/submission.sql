@@ -87,8 +87,8 @@ WHERE batch_id = $1 AND holder = $2 AND in_progress_at IS NULL AND ended_at IS N
 -- name: clear_items
 -- Items of a submission that is no batch yet; answers whether there were any.
 -- Params: $1 batch, $2 how many at most
-WITH some AS (SELECT i.seq FROM items i WHERE i.batch_id = $1 ORDER BY i.seq LIMIT $2), gone AS (
-    DELETE FROM items i USING some WHERE i.batch_id = $1 AND i.seq = some.seq RETURNING 1
+WITH doomed AS (SELECT i.seq FROM items i WHERE i.batch_id = $1 ORDER BY i.seq LIMIT $2), gone AS (
+    DELETE FROM items i USING doomed WHERE i.batch_id = $1 AND i.seq = doomed.seq RETURNING 1
 )
 SELECT count(*) > 0 FROM gone;
 
