@@ -144,6 +144,7 @@ class DirectCalls:
 
     async def _run(self, request: DirectRequest, progress: _Progress) -> DirectAnswer:
         shard = await self._tenants.shard_of(request.key.environment_id)
+        await self._catalog.refresh()  # now, because an admitted call must leave at once
         while True:
             arrived_s = self._clock()
             admission = await self._enter(shard, request, progress)

@@ -121,7 +121,8 @@ class DirectRequests:
     async def _known(self, environment_id: UUID) -> _Known:
         known, now_s = self._environments.get(environment_id), self._clock()
         if known is None or now_s - known.read_at_s > MAX_AGE_S:
-            resources = await self._setup.resources(environment_id)
-            connections = await self._setup.connections(environment_id)
+            resources, connections = await asyncio.gather(
+                self._setup.resources(environment_id), self._setup.connections(environment_id)
+            )
             known = self._environments[environment_id] = _Known(now_s, resources, connections)
         return known
