@@ -132,17 +132,20 @@ class BatchStore(Protocol):
         self, environment_id: UUID, key: str, body_hash: bytes, batch_id: UUID
     ) -> Reservation:
         """Claim an Idempotency-Key for `batch_id` for 24 h. Conflict IDEMPOTENCY_CONFLICT for another body,
-        IN_PROGRESS while the first creation has not finished (a reservation without batch older than 10 min is
-        taken over)."""
+        IN_PROGRESS while the first creation has not finished (a reservation without batch older than 30 s is
+        taken over: whoever made it died, or lost Postgres)."""
         ...
 
     async def release_idempotency(self, environment_id: UUID, key: str, batch_id: UUID) -> None:
         """Give the key back after a creation that failed."""
         ...
 
-    async def create(self, batch: NewBatch, items: Sequence[NewItem]) -> tuple[Batch, Sequence[StoredFlow]]:
+    async def create(
+        self, batch: NewBatch, items: Sequence[NewItem], *, idempotency_key: str | None = None
+    ) -> tuple[Batch, Sequence[StoredFlow]]:
         """Store a whole batch in one transaction: batch row (sealed, stored = its items), items by COPY in chunks with
-        seq 1…n in order, its flows, event 1 `batch-created` with its snapshot. Nothing is visible before the end."""
+        seq 1…n in order, its flows, event 1 `batch-created` with its snapshot. Nothing is visible before the end.
+        idempotency_key: reserved for it; Conflict IN_PROGRESS when it was taken over meanwhile, with nothing stored."""
         ...
 
     async def get(self, environment_id: UUID, batch_id: UUID) -> Batch | None: ...

@@ -118,9 +118,9 @@ class BatchCreation:
                 raise NotFound("The batch is gone.", code="COMPLETION_BATCH_NOT_FOUND")
             return earlier
         try:
-            return await self._create(request, read, batch_id, large)
+            return await self._create(request, read, batch_id, large, key)
         except (Unavailable, asyncio.CancelledError):
-            # It may have been stored all the same: the key stays with it, or is taken over after ten minutes.
+            # It may have been stored all the same: the key stays with it, or is taken over after 30 s.
             raise
         except BaseException:
             await self._store.batches.release_idempotency(environment_id, key, batch_id)
@@ -135,7 +135,9 @@ class BatchCreation:
             raise TooLarge(f"A batch may have at most {self._settings.max_batch_items} items, not {len(items)}.")
         return _Read(document, fields, items, hashlib.sha256(body).digest())
 
-    async def _create(self, request: CreateRequest, read: _Read, batch_id: UUID, large: bool) -> Batch:
+    async def _create(
+        self, request: CreateRequest, read: _Read, batch_id: UUID, large: bool, key: str | None = None
+    ) -> Batch:
         problems = Problems()
         envelope = await EnvelopeReader(read.document, read.fields, problems).read(
             self._now(), self._settings.callback_allow_hosts, self._resolve
@@ -154,7 +156,7 @@ class BatchCreation:
             deadline=envelope.deadline,
             api_key_id=request.key.api_key_id if request.key else None,
         )
-        batch, flows = await self._store.batches.create(new_batch, items)
+        batch, flows = await self._store.batches.create(new_batch, items, idempotency_key=key)
         windows = first_windows(items, self._settings.window_entries)
         try:
             await self._opening.open_batch(batch, flows, windows, key=request.key)

@@ -1,12 +1,13 @@
 -- name: reserve_idempotency_key
--- Take the key for a batch; no row when it is taken. A key is free after 24 h, or after 10 minutes without its batch.
+-- Take the key for a batch; no row when it is taken. A key is free after 24 h; without its batch, because whoever began
+-- to create it died or lost Postgres, after 30 s; while its body was still to come (no hash), after 10 minutes.
 -- Params: $1 environment, $2 key, $3 SHA-256 of the body, $4 batch
 INSERT INTO idempotency_keys AS k (environment_id, key, body_hash, batch_id, created_at)
 VALUES ($1, $2, $3, $4, clock_timestamp())
 ON CONFLICT (environment_id, key) DO UPDATE
 SET body_hash = EXCLUDED.body_hash, batch_id = EXCLUDED.batch_id, created_at = EXCLUDED.created_at
 WHERE k.created_at < clock_timestamp() - interval '24 hours'
-    OR (k.created_at < clock_timestamp() - interval '10 minutes'
+    OR (k.created_at < clock_timestamp() - CASE k.body_hash WHEN '' THEN interval '10 minutes' ELSE interval '30 seconds' END
         AND NOT EXISTS (SELECT FROM batches b WHERE b.batch_id = k.batch_id)
         AND NOT EXISTS (SELECT FROM uploads u WHERE u.batch_id = k.batch_id))
 RETURNING batch_id;
@@ -17,6 +18,13 @@ RETURNING batch_id;
 SELECT k.body_hash, k.batch_id, b.batch_id IS NOT NULL AS created, coalesce(b.sealed, false) AS sealed
 FROM idempotency_keys k LEFT JOIN batches b ON b.batch_id = k.batch_id
 WHERE k.environment_id = $1 AND k.key = $2;
+
+-- name: keep_idempotency_key
+-- At the end of a creation: the key stays with its batch. No row when another took it over meanwhile; nobody can between
+-- this and the commit.
+-- Params: $1 environment, $2 key, $3 batch
+UPDATE idempotency_keys SET created_at = clock_timestamp()
+WHERE environment_id = $1 AND key = $2 AND batch_id = $3 RETURNING batch_id;
 
 -- name: release_idempotency_key
 -- Give the key back unless the batch was created after all.

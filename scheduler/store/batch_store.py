@@ -53,10 +53,13 @@ class PostgresBatchStore:
         """Give the key back after a creation that failed."""
         await self._database.execute(_SQL["release_idempotency_key"], environment_id, key, batch_id)
 
-    async def create(self, batch: NewBatch, items: Sequence[NewItem]) -> tuple[Batch, Sequence[StoredFlow]]:
+    async def create(
+        self, batch: NewBatch, items: Sequence[NewItem], *, idempotency_key: str | None = None
+    ) -> tuple[Batch, Sequence[StoredFlow]]:
         """Store a whole batch in one transaction; see the port.
 
-        Raises NotFound when the environment or a resource is gone. The event loop breathes every few hundred items.
+        Raises NotFound when the environment or a resource is gone; Conflict IN_PROGRESS when another took the key over.
+        The event loop breathes every few hundred items.
         """
         if not items:
             raise InvariantBroken("a batch without items")
@@ -90,6 +93,10 @@ class PostgresBatchStore:
                 timeout=COPY_TIMEOUT_S,
             )
             row = await connection.fetchrow(_SQL["get_batch"], batch.environment_id, batch.batch_id)
+            if idempotency_key is not None:
+                key = (batch.environment_id, idempotency_key, batch.batch_id)
+                if await connection.fetchval(_SQL["keep_idempotency_key"], *key) is None:
+                    raise Conflict("Another request with this Idempotency-Key creates it.", code="IN_PROGRESS")
         if row is None:
             raise InvariantBroken(f"batch {batch.batch_id} vanished in its own transaction")
         return batch_of(row), tuple(flow_of(flow) for flow in rows)

@@ -153,9 +153,13 @@ def new_items(tenant: Tenant, count: int, *, resource_id: UUID | None = None, **
     return [NewItem(**({"custom_id": str(n)} | values | changes)) for n in range(1, count + 1)]
 
 
-async def make_batch(store: PostgresStore, tenant: Tenant, count: int, **changes: Any) -> Batch:
-    """Store a batch of `count` items."""
-    batch, _ = await store.batches.create(new_batch(tenant, **changes), new_items(tenant, count))
+async def make_batch(
+    store: PostgresStore, tenant: Tenant, count: int, *, idempotency_key: str | None = None, **changes: Any
+) -> Batch:
+    """Store a batch of `count` items. idempotency_key: reserved for it."""
+    batch, _ = await store.batches.create(
+        new_batch(tenant, **changes), new_items(tenant, count), idempotency_key=idempotency_key
+    )
     return batch
 
 

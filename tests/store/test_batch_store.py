@@ -146,17 +146,37 @@ async def test_one_of_many_at_once_gets_the_idempotency_key(store: PostgresStore
     assert sum(await asyncio.gather(*(attempt() for _ in range(12)))) == 1
 
 
-@pytest.mark.parametrize(("age", "free"), [("9 minutes", False), ("11 minutes", True)])
-async def test_a_key_without_a_batch_is_taken_over_after_ten_minutes(
-    store: PostgresStore, tenant: Tenant, postgres: asyncpg.Connection, age: str, free: bool
+@pytest.mark.parametrize(
+    ("age", "body_hash", "free"),
+    [("25 seconds", HASH, False), ("35 seconds", HASH, True), ("9 minutes", b"", False), ("11 minutes", b"", True)],
+)
+async def test_a_key_without_a_batch_is_taken_over_when_its_creation_must_have_died(
+    store: PostgresStore, tenant: Tenant, postgres: asyncpg.Connection, age: str, body_hash: bytes, free: bool
 ) -> None:
-    await store.batches.reserve_idempotency(tenant.environment_id, "k", HASH, new_id())
+    """After 30 s; after 10 minutes if its body was still to come."""
+    await store.batches.reserve_idempotency(tenant.environment_id, "k", body_hash, new_id())
     await postgres.execute(f"UPDATE idempotency_keys SET created_at = now() - interval '{age}'")
     try:
         taken = not (await store.batches.reserve_idempotency(tenant.environment_id, "k", HASH, new_id())).replay
     except Conflict:
         taken = False
     assert taken is free
+
+
+async def test_a_creation_whose_key_was_taken_over_stores_nothing(
+    store: PostgresStore, tenant: Tenant, postgres: asyncpg.Connection
+) -> None:
+    slow, quick = new_id(), new_id()
+    await store.batches.reserve_idempotency(tenant.environment_id, "k", HASH, slow)
+    await postgres.execute("UPDATE idempotency_keys SET created_at = now() - interval '1 minute'")
+    await store.batches.reserve_idempotency(tenant.environment_id, "k", HASH, quick)
+    with pytest.raises(Conflict) as caught:
+        await make_batch(store, tenant, 1, batch_id=slow, idempotency_key="k")
+    assert caught.value.code == "IN_PROGRESS"
+    assert await store.batches.get(tenant.environment_id, slow) is None
+    await make_batch(store, tenant, 1, batch_id=quick, idempotency_key="k")
+    again = await store.batches.reserve_idempotency(tenant.environment_id, "k", HASH, new_id())
+    assert (again.replay, again.batch_id) == (True, quick)
 
 
 async def test_a_key_is_free_again_after_a_day_or_a_failed_creation(
