@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from brim_server.commands import api, doctor, migrate, simulate, up, worker
+from brim_server.commands import api, doctor, export, migrate, simulate, up, worker
 from brim_server.embedded.refusal import EmbeddedRefused
 from brim_server.running.failure import StartFailed
 from scheduler.domain.errors import BrimError
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"brim-server {importlib.metadata.version('brim-server')}"
     )
     subcommands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
-    for module in (up, api, worker, migrate, doctor):
+    for module in (up, api, worker, migrate, export, doctor):
         summary = (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
         subparser = subcommands.add_parser(module.NAME, help=summary, description=module.__doc__, allow_abbrev=False)
         module.configure(subparser)

@@ -20,6 +20,7 @@ from scheduler.settings import Settings
 from workers.duty import every
 from workers.ingester import Ingester
 from workers.publisher import Publisher
+from workers.spooler import Spooler
 
 INGESTERS = 2
 """So that a small submission need not wait for a large one before it."""
@@ -28,7 +29,7 @@ PARTS = "outgoing"
 
 
 class Submissions:
-    """Ingesters and the publisher of one process."""
+    """Ingesters, the publisher and, where it is asked for, the spooler of one process."""
 
     def __init__(
         self,
@@ -47,6 +48,9 @@ class Submissions:
         folder = settings.files_dir / PARTS
         self._publisher = Publisher(store.submissions, files, folder, holder, _utc_now, time.monotonic, on_deliveries)
 
+        spool = settings.spool_dir
+        self._spoolers = [] if spool is None else [Spooler(store, files, spool, _utc_now)]
+
     def start(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
         """Begin; the tasks end after `stop`."""
         return [
@@ -55,11 +59,14 @@ class Submissions:
                 for each in self._ingesters
             ),
             asyncio.create_task(every(self._publisher.pause_s, self._publisher.run_once, stop, name="publisher")),
+            *(asyncio.create_task(every(each.pause_s, each.run_once, stop, name="spooler")) for each in self._spoolers),
         ]
 
     async def close(self) -> None:
         """The tasks have ended: let others go on at once."""
         await self._publisher.let_go()
+        for spooler in self._spoolers:
+            spooler.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
