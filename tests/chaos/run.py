@@ -41,7 +41,7 @@ class Shape:
     latency_ms: int = 300
     workers: int = 2
     lease_ms: int = 2_000
-    quiet_s: float = 150.0
+    quiet_s: float = 100.0
 
 
 @dataclass(slots=True)
