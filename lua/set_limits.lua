@@ -5,7 +5,7 @@
 -- ARGV[1]  epoch        str     the caller's epoch
 -- ARGV[2]  spent        0|1     after a loss of Redis: a budget that is not there starts with its window used up, one that
 --                               is there presumes what it may lack. While the shard is recovered, all do the former.
--- ARGV[3…] definitions  json    {id, version, max_in_flight, [[code, period_ms, requests, tokens, pace, burst_ms, meter, share] …]}, -1: none
+-- ARGV[3…] definitions  json    {id, version, max_in_flight, [[code, period_ms, requests, tokens, pace, burst_ms, meter, share, zone] …]}, -1: none
 --
 -- RETURNS  {'applied', n}
 --          {'epoch', ruling}

@@ -31,6 +31,8 @@ from workers import beat, expirer, filekeeper, pruner, shards, urger
 from workers.attempts import Attempts
 from workers.callbacks import open_callback_session
 from workers.canceller import Canceller
+from workers.checkpointer import INTERVAL_S as CHECKPOINT_S
+from workers.checkpointer import Checkpointer
 from workers.circuit import Circuit
 from workers.clocks import DatabaseClock, WallClock
 from workers.committer import Committer
@@ -92,6 +94,7 @@ class _Duties:
     expirer: expirer.Expirer
     urger: urger.Urger
     sealer: Sealer
+    checkpointer: Checkpointer
     learner: Learner
     observer: Observer
     keeper: filekeeper.FileKeeper
@@ -208,6 +211,7 @@ class Worker:
             expirer=expirer.Expirer(store, engine, self._recovery, _utc_now, sender.wake),
             urger=urger.Urger(store, engine, self._recovery, live, _utc_now),
             sealer=Sealer(store, engine, self._recovery, settings.window_entries, settings.upload_silence_s),
+            checkpointer=Checkpointer(store.quotas, engine, live),
             learner=learner,
             observer=observer,
             keeper=filekeeper.FileKeeper(self._files, _utc_now),
@@ -230,6 +234,7 @@ class Worker:
             asyncio.create_task(every(expirer.INTERVAL_S, d.expirer.run_once, stop, name="expirer")),
             asyncio.create_task(every(urger.INTERVAL_S, d.urger.run_once, stop, name="urger")),
             asyncio.create_task(every(SEAL_S, d.sealer.run_once, stop, name="sealer")),
+            asyncio.create_task(every(CHECKPOINT_S, d.checkpointer.run_once, stop, name="checkpointer")),
             asyncio.create_task(every(LEARN_S, d.learner.run_once, stop, name="learner")),
             asyncio.create_task(every(OBSERVE_S, d.observer.run_once, stop, name="observer")),
             asyncio.create_task(every(KEEP_S, d.observer.keep_once, stop, name="learned-limits")),

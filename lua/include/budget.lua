@@ -1,7 +1,8 @@
 -- budget: the live account of one capacity: windows and quotas, pace, calls in flight, pauses.
 --
 -- A budget is a hash:
---   def          cmsgpack {version, max_in_flight or -1, {code, period_ms, requests or -1, tokens or -1, pace or -1, burst_ms, meter} …}
+--   def          cmsgpack {version, max_in_flight or -1, {code, period_ms, requests or -1, tokens or -1, pace or -1, burst_ms, meter,
+--                share of direct calls, zone} …}
 --   st           cmsgpack, flat numbers: the head (include recovery), then those of each limit in the order of def (window)
 --   v            virtual time of the queues that share it: the start tag last served
 --   why          the reason of the last pause
@@ -26,7 +27,7 @@ local function decode(packed)
     local l = raw[i]
     def.limits[#def.limits + 1] = {
       code = l[1], period_ms = l[2], requests = l[3], tokens = l[4], pace = l[5], burst_ms = l[6], meter = l[7],
-      share = l[8] or 0,
+      share = l[8] or 0, zone = l[9] or '',
       sub_buckets = l[2] > 0 and l[2] / SUB_MS + 2 or nil, quota = l[2] == 0 and string.match(l[1], '^%u+') or nil,
       at = HEAD + (#def.limits) * WIDTH,
     }
@@ -177,6 +178,8 @@ function budget.save()
         if limit.sub_buckets then
           args[#args + 1] = window.field(limit.code, b.bucket)
           args[#args + 1] = b.st[limit.at + CUR_R] .. ' ' .. b.st[limit.at + CUR_T]
+        else
+          redis.call('SADD', key.quotas_changed, b.id)
         end
       end
       for name, delta in pairs(b.moved) do

@@ -14,6 +14,7 @@ local key = {
   clock = PREFIX .. 'clock',
   direct = PREFIX .. 'direct-calls',
   fence = PREFIX .. 'fence',
+  quotas_changed = PREFIX .. 'quotas-changed',
   recovery = PREFIX .. 'recovery',
   wake = PREFIX .. 'wake',
   timer = PREFIX .. 'timer',

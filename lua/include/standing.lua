@@ -27,14 +27,13 @@ local function slides(b, limit)
 end
 
 -- When a quota starts again, in ms; -1: never.
-local function ends_ms(code)
-  local now = shard.now
+local function ends_ms(limit)
+  local now, code, zone = shard.now, limit.quota, limit.zone
   if code == 'L' then return -1 end
-  if code == 'H' then return 3600000 - now % 3600000 end
-  if code == 'D' then return DAY_MS - now % DAY_MS end
-  if code == 'W' then return 7 * DAY_MS - (now + 3 * DAY_MS) % (7 * DAY_MS) end
-  local index, at_ms = quota_index(code, now), now - now % DAY_MS + DAY_MS
-  while quota_index(code, at_ms) == index do at_ms = at_ms + DAY_MS end
+  -- By hours: where clocks change a day does not end 24 h after it began.
+  local step = (code == 'H' or zone ~= '') and HOUR_MS or DAY_MS
+  local index, at_ms = quota_index(code, now, zone), now - now % step + step
+  while quota_index(code, at_ms, zone) == index do at_ms = at_ms + step end
   return at_ms - now
 end
 
@@ -67,7 +66,7 @@ function standing.budget(id, asking)
     limits[#limits + 1] = {
       limit.code, limit.meter, limit.requests, b.st[at + SUM_R], limit.tokens, b.st[at + SUM_T], limit.period_ms,
       limit.pace > 0 and limit.pace * recovery.pace(b) or -1, limit.burst_ms * recovery.burst(b),
-      b.st[at + TAT_R] - shard.now, b.st[at + TAT_T] - shard.now, limit.quota and ends_ms(limit.quota) or -1,
+      b.st[at + TAT_R] - shard.now, b.st[at + TAT_T] - shard.now, limit.quota and ends_ms(limit) or -1,
       limit.sub_buckets and slides(b, limit) or {},
     }
   end

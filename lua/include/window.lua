@@ -24,7 +24,7 @@ end
 function window.slide(b, limit)
   local st, at, now_bucket = b.st, limit.at, b.bucket
   if limit.sub_buckets == nil then
-    local index = quota_index(limit.quota, shard.now)
+    local index = quota_index(limit.quota, shard.now, limit.zone)
     if st[at + CUR] ~= index then
       st[at + CUR], st[at + SUM_R], st[at + SUM_T] = index, 0, 0
       b.dirty = true
@@ -75,7 +75,8 @@ end
 -- When to look at a quota again that is used up: at its end, at the latest in a day.
 local function quota_wait(limit)
   if limit.quota == 'L' then return DAY_MS end
-  return math.min(DAY_MS, limit.quota == 'H' and 3600000 - shard.now % 3600000 or DAY_MS - shard.now % DAY_MS)
+  if limit.quota == 'H' then return HOUR_MS - shard.now % HOUR_MS end
+  return DAY_MS - (shard.now + zone_ms(limit.zone, shard.now)) % DAY_MS
 end
 
 -- Requests and tokens that nobody has booked of what will count in wait_ms.
@@ -117,7 +118,7 @@ function window.book(b, limit, bucket, requests, tokens)
   if requests + tokens < 0 and bucket < st[at + SINCE] then return end
   b.dirty = true
   if limit.sub_buckets == nil then
-    if bucket < b.bucket and quota_index(limit.quota, bucket * SUB_MS) ~= st[at + CUR] then return end
+    if bucket < b.bucket and quota_index(limit.quota, bucket * SUB_MS, limit.zone) ~= st[at + CUR] then return end
     st[at + SUM_R], st[at + SUM_T] = st[at + SUM_R] + requests, st[at + SUM_T] + tokens
   elseif bucket >= b.bucket then
     st[at + SUM_R], st[at + SUM_T] = st[at + SUM_R] + requests, st[at + SUM_T] + tokens
@@ -137,7 +138,7 @@ end
 function window.fresh(st, limit, now_bucket, spent)
   local at = limit.at
   if limit.sub_buckets == nil then
-    st[at + CUR] = quota_index(limit.quota, shard.now)
+    st[at + CUR] = quota_index(limit.quota, shard.now, limit.zone)
     return
   end
   st[at + CUR], st[at + OLDEST] = now_bucket, now_bucket
@@ -155,4 +156,16 @@ function window.fields(st, limit)
     for bucket = st[limit.at + OLDEST], st[limit.at + CUR] do fields[#fields + 1] = window.field(limit.code, bucket) end
   end
   return fields
+end
+
+-- A quota's period and what is used of it; and to know that at least so much of that period was used (after a loss).
+function window.quota(b, limit)
+  return b.st[limit.at + CUR], b.st[limit.at + SUM_R], b.st[limit.at + SUM_T]
+end
+
+function window.restore(b, limit, index, requests, tokens)
+  local st, at = b.st, limit.at
+  if st[at + CUR] ~= index then return end
+  st[at + SUM_R], st[at + SUM_T] = math.max(st[at + SUM_R], requests), math.max(st[at + SUM_T], tokens)
+  b.dirty = true
 end

@@ -80,7 +80,8 @@ class Limit:
     period: "SECOND" … "LIFETIME" (domain.capacity.Period). requests / tokens: None is unlimited.
     pace: share of the limit at which it is paced (0 < pace ≤ 1), None for window only. burst_ms: how much may go at
     once, in ms of the paced rate. meter: which tokens `tokens` counts; a budget has at most one limit per period and
-    meter. direct_share: part of a paced sliding limit (0 to 1) that direct calls find free at any time.
+    meter. direct_share: part of a paced sliding limit (0 to 1) that direct calls find free at any time. zone: whose
+    days a quota counts: "" is UTC, "us-pacific".
     """
 
     period: str
@@ -90,6 +91,7 @@ class Limit:
     burst_ms: int = 1000
     meter: Meter = Meter.TOTAL
     direct_share: float = 0.0
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ def limit_argument(limit: Limit) -> list[Any]:
         limit.burst_ms,
         METERS[limit.meter][1],
         limit.direct_share,
+        limit.zone,
     ]
 
 

@@ -1,4 +1,4 @@
-"""Arguments and reply of the script `observe`."""
+"""Arguments and replies of the scripts `observe` and `checkpoint`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from scheduler.domain.observation import LearnedLimits, LimitUse, Observation
+from scheduler.domain.quota import QuotaUse
 from scheduler.domain.work import Limit, Meter
 from scheduler.engine.codec import METER_OF, METERS, PERIOD_OF, PERIODS, UnexpectedReply, limit_argument
 
@@ -61,3 +62,15 @@ def _learned(budget: bytes, places: int, *limits: Any) -> LearnedLimits:
         ),
         None if places < 0 else places,
     )
+
+
+def read_quotas(reply: Any) -> tuple[QuotaUse, ...]:
+    """RETURNS of checkpoint."""
+    match reply:
+        case [b"quotas", *rows]:
+            return tuple(
+                QuotaUse(budget.decode(), code.decode(), index, max(0, requests), max(0, tokens))
+                for budget, code, index, requests, tokens in rows
+            )
+        case _:
+            raise UnexpectedReply("checkpoint", reply)

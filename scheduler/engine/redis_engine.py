@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from scheduler.domain.direct import Admission, DirectAsk
 from scheduler.domain.observation import LearnedLimits, Observation
+from scheduler.domain.quota import QuotaUse
 from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
     BudgetDefinition,
@@ -296,6 +297,15 @@ class RedisEngine:
     async def resume_budget(self, shard: int, budget: str) -> None:
         """End a pause now."""
         await self._run("resume_budget", shard, budget)
+
+    async def checkpoint(self, shard: int, most: int, again: Sequence[str] = ()) -> Sequence[QuotaUse]:
+        """What is used of quotas that changed."""
+        return observing.read_quotas(await self._run("checkpoint", shard, most, *again))
+
+    async def restore_quotas(self, shard: int, uses: Sequence[QuotaUse]) -> None:
+        """After a loss: so much at least is used of these."""
+        if uses:
+            await self._run("restore_quotas", shard, *(value for use in uses for value in use))
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
         """Change weight, budgets and pause of a live flow."""

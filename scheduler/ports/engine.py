@@ -12,6 +12,7 @@ from typing import Protocol
 from scheduler.domain.direct import Admission, DirectAsk
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.observation import LearnedLimits, Observation
+from scheduler.domain.quota import QuotaUse
 from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
     BudgetDefinition,
@@ -180,6 +181,15 @@ class Engine(Protocol):
 
     async def resume_budget(self, shard: int, budget: str) -> None:
         """End a pause now: probes go one at a time until one is settled. Nothing for a budget that is not paused."""
+        ...
+
+    async def checkpoint(self, shard: int, most: int, again: Sequence[str] = ()) -> Sequence[QuotaUse]:
+        """What is used of the quotas of up to `most` (≤ 500) budgets that changed since somebody asked. again: budgets
+        of an earlier answer that could not be stored."""
+        ...
+
+    async def restore_quotas(self, shard: int, uses: Sequence[QuotaUse]) -> None:
+        """After a loss: so much at least is used of these (at most 200), in the periods that have not ended."""
         ...
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:

@@ -24,6 +24,7 @@ from scheduler.ports.learned import LearnedLimitStore, LearnedStore
 from scheduler.ports.outlook import OutlookStore
 from scheduler.ports.pages import Page
 from scheduler.ports.parkings import ParkingStore
+from scheduler.ports.quotas import QuotaStore
 from scheduler.ports.retention import RetentionStore
 from scheduler.ports.submissions import SubmissionStore
 from scheduler.ports.uploads import UploadStore
@@ -307,6 +308,8 @@ class Store(Protocol):
     def dead_letters(self) -> DeadLetterStore: ...
     @property
     def shards(self) -> ShardStore: ...
+    @property
+    def quotas(self) -> QuotaStore: ...
     @property
     def retention(self) -> RetentionStore: ...
     @property

@@ -74,6 +74,7 @@ class Profile:
 
     burst_ms: how much may go at once, in ms of the paced rate; a capacity's own burstSeconds goes before it.
     cached_free: prompt tokens read from the provider's cache are not charged.
+    quota_zone: whose days its limits per day and longer count: "" is UTC, "us-pacific" (domain.work.Limit).
     failed_calls_free: a call that was sent and failed is not charged.
     remaining_is_live: what its headers say is left is the state now, not one of some time ago.
     no_credit_codes / _endings / _phrases: error codes or types, their endings, and beginnings of messages (all in lower
@@ -92,6 +93,7 @@ class Profile:
     cached_free: bool = False
     failed_calls_free: bool = False
     dialect: Dialect = Dialect.GENERIC
+    quota_zone: str = ""
     remaining_is_live: bool = True
     no_credit_codes: frozenset[str] = frozenset(
         {

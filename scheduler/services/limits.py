@@ -140,4 +140,5 @@ def _limit(period: Period, capacities: list[Capacity], paced_by: Profile | None)
         pace=profile.pace if paced_by and period in SLIDING else None,
         burst_ms=round(min(bursts) * 1000) if bursts else profile.burst_ms,
         meter=Meter.INPUT if paced_by and profile.token_meter is TokenMeter.INPUT else Meter.TOTAL,
+        zone="" if period in SLIDING else profile.quota_zone,
     )

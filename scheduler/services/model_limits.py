@@ -41,7 +41,12 @@ def _budget(known: LearnedModel, connections: Mapping[UUID, Connection]) -> Budg
         budget_id=model_budget_id(known.connection_id, known.model),
         version=1,
         limits=tuple(
-            replace(limit, pace=profile.pace if Period(limit.period) in SLIDING else None, burst_ms=profile.burst_ms)
+            replace(
+                limit,
+                pace=profile.pace if Period(limit.period) in SLIDING else None,
+                burst_ms=profile.burst_ms,
+                zone="" if Period(limit.period) in SLIDING else profile.quota_zone,
+            )
             for limit in known.limits
         ),
         max_in_flight=known.places,

@@ -76,6 +76,7 @@ def _limits(told: Iterable[ReportedLimit], profile: Profile) -> tuple[Limit, ...
             pace=profile.pace if period in SLIDING else None,
             burst_ms=profile.burst_ms,
             meter=meter,
+            zone="" if period in SLIDING else profile.quota_zone,
         )
         for (period, meter), (requests, tokens) in sorted(figures.items())
     )

@@ -31,6 +31,8 @@ from scheduler.settings import Settings
 
 PAGE = 500
 """Flows and definitions handled at once."""
+QUOTAS = 200
+"""Quotas restored at once."""
 WAIT_S = 0.2
 """Pause between two looks at a recovery that another process carries out."""
 PATIENCE_S = 60.0
@@ -176,6 +178,7 @@ class Recovery:
             budgets = [b for b in map(batch_budget, batches.values()) if b is not None]
             if budgets:
                 await self._engine.set_limits(shard, budgets, spent=spent)
+                await self._restore(shard, budgets, spent=spent)
             flows += sum(await asyncio.gather(*(mend(batches.get(flow.batch_id), flow) for flow in page)))
         return flows
 
@@ -193,9 +196,17 @@ class Recovery:
         budgets += model_budgets(resources, connections, learned)
         for chunk in _chunks(budgets):
             await self._engine.set_limits(shard, chunk, spent=spent)
+            await self._restore(shard, chunk, spent=spent)
         queues = [queue_definition(resource) for resource in resources]
         for start in range(0, len(queues), PAGE):
             await self._engine.set_queues(shard, queues[start : start + PAGE])
+
+    async def _restore(self, shard: int, budgets: Sequence[BudgetDefinition], *, spent: bool) -> None:
+        """After a loss quotas begin with what was used by the last checkpoint."""
+        if spent:
+            uses = await self._store.quotas.quotas([budget.budget_id for budget in budgets])
+            for start in range(0, len(uses), QUOTAS):
+                await self._engine.restore_quotas(shard, uses[start : start + QUOTAS])
 
     async def unfinished(self, shard: int) -> AsyncIterator[tuple[Sequence[StoredFlow], dict[UUID, Batch]]]:
         """Pages of flows whose batches are not final, with those batches."""

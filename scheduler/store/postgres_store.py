@@ -12,6 +12,7 @@ from scheduler.store.item_store import PostgresItemStore
 from scheduler.store.migrations import pending
 from scheduler.store.outcome_store import PostgresOutcomeStore
 from scheduler.store.outlook_store import PostgresOutlookStore
+from scheduler.store.quota_store import PostgresQuotaStore
 from scheduler.store.retention_store import PostgresRetentionStore
 from scheduler.store.setup_store import PostgresSetupStore
 from scheduler.store.shard_store import PostgresShardStore
@@ -35,6 +36,7 @@ class PostgresStore:
         self.files = PostgresFileStore(database)
         self.submissions = PostgresSubmissionStore(database)
         self.shards = PostgresShardStore(database)
+        self.quotas = PostgresQuotaStore(database)
         self.retention = PostgresRetentionStore(database)
         self.outlook = self.parkings = PostgresOutlookStore(database)
 

@@ -9,4 +9,5 @@ GEMINI = Profile(
     charging=Charging.ACTUAL,
     token_meter=TokenMeter.INPUT,
     dialect=Dialect.GEMINI,
+    quota_zone="us-pacific",
 )
