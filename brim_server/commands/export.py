@@ -22,10 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the folder. One that was begun and not finished is taken up again; a finished one is an error."""
     setproctitle("brim-server export")
-    return asyncio.run(_run(arguments.batch, arguments.folder, follow=arguments.follow))
+    return asyncio.run(write(arguments.batch, arguments.folder, follow=arguments.follow))
 
 
-async def _run(text: str, folder: Path, *, follow: bool) -> int:
+async def write(text: str, folder: Path, *, follow: bool) -> int:
+    """Write the folder of a batch. Raises NotFound; Conflict when it is finished already, or another process writes it."""
     from scheduler.bootstrap import open_core
     from scheduler.domain.errors import Conflict, NotFound
     from scheduler.domain.public_ids import BATCH, shown_id

@@ -1,6 +1,7 @@
 """Real stores, a tenant, a provider."""
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.workers.world import World
 
 
 @pytest.fixture
-def make_settings(empty_redis: str, database: str) -> Callable[..., Settings]:
+def make_settings(empty_redis: str, database: str, tmp_path: Path) -> Callable[..., Settings]:
     """Settings on this test's servers; name what differs."""
 
     def make(**changes: Any) -> Settings:
@@ -28,6 +29,7 @@ def make_settings(empty_redis: str, database: str) -> Callable[..., Settings]:
             "safety_poll_s": 1.0,
             "reconcile_s": 0.5,
             "callback_allow_hosts": ("127.0.0.1",),
+            "files_dir": tmp_path / "files",
         }
         return Settings(**(values | changes))
 
