@@ -3,9 +3,10 @@
 --
 -- KEYS[1]  epoch        string  brim:{s}:epoch
 -- ARGV[1]  epoch        str     the caller's epoch
--- ARGV[2]  spent        0|1     after a loss of Redis: a budget that is not there starts with its window used up, one that
---                               is there presumes what it may lack. While the shard is recovered, all do the former.
--- ARGV[3…] definitions  json    {id, version, max_in_flight, [[code, period_ms, requests, tokens, pace, burst_ms, meter, share, zone] …]}, -1: none
+-- ARGV[2]  spent        0|1     after a loss of Redis: a budget that is there presumes what it may lack; one that is not
+--                               there starts with its window used up, or, on a shard that kept its data, presumes
+--                               the same. While the shard is recovered, all that are not there do so.
+-- ARGV[3…] definitions  json    {id, version, max_in_flight, [[code, period_ms, requests, tokens, pace, burst_ms, meter, share] …]}, -1: none
 --
 -- RETURNS  {'applied', n}
 --          {'epoch', ruling}
@@ -25,7 +26,8 @@ local refused = shard.refuses(epoch)
 if refused then return refused end
 shard.read_clock()
 
-local recovering = redis.call('EXISTS', key.recovery) == 1
+local recovering = redis.call('GET', key.recovery)
+local kept = recovering == 'kept'
 local applied = 0
 for i = 3, #ARGV do
   local given = cjson.decode(ARGV[i])
@@ -34,12 +36,12 @@ for i = 3, #ARGV do
   if not known or version > known.def.version then
     local packed = { version, given[3] }
     for _, limit in ipairs(given[4]) do packed[#packed + 1] = limit end
-    budget.define(id, cmsgpack.pack(packed), known, spent or recovering)
+    budget.define(id, cmsgpack.pack(packed), known, (spent or recovering) and not kept)
     applied = applied + 1
   elseif known then
     redis.call('PERSIST', known.key)
   end
-  if known and spent then presumption.book(budget.load(id)) end
+  if known and spent or kept and not known then presumption.book(budget.load(id)) end
   parking.hand_on(id)
 end
 budget.save()

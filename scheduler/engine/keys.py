@@ -21,7 +21,8 @@ def fence(shard: int) -> str:
 
 
 def recovery(shard: int) -> str:
-    """string: there while what a loss of Redis took is brought back; nothing is claimed meanwhile."""
+    """string: there while what a loss of Redis took is brought back; nothing is claimed meanwhile. "gone": all was
+    lost; "kept": what is there may be an older copy."""
     return f"{prefix(shard)}recovery"
 
 

@@ -151,10 +151,14 @@ class RedisEngine:
     ) -> None:
         """Make `epoch` the shard's epoch in Redis, and this process's, as long as the server is `identity` (None:
         whoever it is now). recovering: nothing is claimed before `recovered`."""
-        values = {keys.epoch(shard): epoch}
+        values: dict[str, int | str] = {keys.epoch(shard): epoch}
         if recovering:
+            before, under_way = await self._on(
+                shard, lambda client: client.mget(keys.epoch(shard), keys.recovery(shard))
+            )
+            kept = before is not None and under_way != b"gone"
             # No fence of an earlier epoch may come again, also not from an older copy of the counter.
-            values |= {keys.fence(shard): epoch << FENCE_BITS, keys.recovery(shard): epoch}
+            values |= {keys.fence(shard): epoch << FENCE_BITS, keys.recovery(shard): "kept" if kept else "gone"}
         await self._on(shard, lambda client: client.mset(values))
         self._epochs[shard] = _Held(epoch, self._servers.seen(shard) if identity is None else identity, recovering)
 

@@ -158,6 +158,21 @@ async def test_a_budget_that_was_kept_presumes_what_it_may_lack(
     assert (await bench.engine.headroom(SHARD, ["c"]))["c"].limits[0].requests_used == 20 + presumed
 
 
+async def test_a_budget_that_a_kept_shard_does_not_know_presumes_no_more_than_the_others(bench: Bench) -> None:
+    """It was made in the seconds that an older copy lacks, or only now: its window is not used up."""
+    await bench.limit("c", minute(requests=3_000, pace=1.0))
+    await bench.engine.open_shard(SHARD, 2, recovering=True)
+    await bench.limit("model", minute(requests=3_000, pace=1.0), spent=True)
+    assert (await bench.engine.headroom(SHARD, ["model"]))["model"].limits[0].requests_used == 150
+
+
+async def test_what_is_gone_stays_so_when_its_recovery_has_to_begin_again(bench: Bench) -> None:
+    await lose_everything(bench)
+    await bench.engine.open_shard(SHARD, 3, recovering=True)
+    await bench.limit("c", minute(requests=3_000, pace=1.0), spent=True)
+    assert (await bench.engine.headroom(SHARD, ["c"]))["c"].limits[0].requests_used == 3_000
+
+
 async def test_what_an_announced_lease_gives_back_was_not_in_the_books(bench: Bench) -> None:
     await bench.limit("c", minute(requests=100, tokens=1_000))
     await bench.queue()
