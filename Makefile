@@ -17,7 +17,7 @@ MOVED := moved
 endif
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo up test check bench lock format clean moved
+.PHONY: setup demo up test check bench chaos lock format clean moved
 
 setup: $(INSTALLED)
 
@@ -65,6 +65,11 @@ check: setup
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)
+
+# Faults against a running stack, judged from outside: 20 seeded runs and single trials, about an hour. One part:
+# make chaos ARGS="runs --seeds 7"; `make test` holds a short form. See docs/faults.md.
+chaos: setup
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 format: setup
 	@$(BIN)/ruff format --quiet .

@@ -28,8 +28,8 @@ DELIVERY_PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a run is made. rpm: the limit of the metered connection; its provider holds it strictly. quiet_s: after the
-    faults everything must have ended within this."""
+    """How a run is made. rpm: the limit of the metered connection; its provider holds it strictly. metered_items: 0
+    leaves that connection out. quiet_s: after the faults everything must have ended within this."""
 
     seconds: float = 60.0
     faults: int = 16
@@ -137,7 +137,8 @@ async def _live_through(
         batch = await clients.post(name, resource_name, count, receiver.url if callback else None)
         await asyncio.gather(clients.follow(batch, batch.events), clients.until_final(batch))
 
-    users.append(asyncio.create_task(use(f"s{seed}-metered", 0.0, "metered", shape.metered_items, False)))
+    if shape.metered_items:
+        users.append(asyncio.create_task(use(f"s{seed}-metered", 0.0, "metered", shape.metered_items, False)))
     for number in range(shape.batches):
         at_s, count = draw.uniform(0, shape.seconds), draw.randint(1, shape.largest)
         callback = number % 4 == 3

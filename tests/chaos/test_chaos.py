@@ -1,0 +1,28 @@
+"""A short chaos run: every kind of fault once against a running stack. `make chaos` is the long form."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.run import Shape, run
+from tests.chaos.schedule import Fault
+
+SHORT = Shape(
+    seconds=8.0,
+    faults=len(Fault),
+    batches=10,
+    largest=80,
+    metered_items=0,
+    latency_ms=150,
+    lease_ms=1_000,
+    quiet_s=40.0,
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+async def test_every_promise_is_kept_under_every_fault() -> None:
+    verdict = await run(20261122, SHORT)
+    assert verdict.violations == [], verdict.faults
+    assert verdict.items > 100
+    assert len(verdict.faults) == len(Fault)
