@@ -9,7 +9,7 @@ local places = {}
 local FIRST = 4
 local SLOW = 2 -- a round that takes so many times the fastest one is slow
 local AFTER_SLOW, AFTER_FAILURE = 0.8, 0.6
-local LEAST_ROUND = 8
+local LEAST_ROUND, START_ROUND = 8, 0.25
 local LEAST_BETWEEN_MS, MOST_BETWEEN_MS = 500, 30000 -- between two cuts: what was sent before the first still fails
 
 -- fastest: ms per unit of work of the fastest round. start: 1 during slow start.
@@ -18,7 +18,11 @@ function places.first()
            call_ms = 0 }
 end
 
-local function begin_round(p) p.calls, p.total_ms, p.units, p.round = 0, 0, 0, math.max(LEAST_ROUND, math.floor(p.size)) end
+-- During slow start a part of a round must do: in a whole one the places double, however slow the answers became.
+local function begin_round(p)
+  p.calls, p.total_ms, p.units = 0, 0, 0
+  p.round = math.max(LEAST_ROUND, math.floor(p.size * (p.start == 1 and START_ROUND or 1)))
+end
 
 local function cut(p, factor)
   p.size, p.start, p.cut_at = math.max(1, p.size * factor), 0, shard.now
