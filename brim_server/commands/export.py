@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def write(text: str, folder: Path, *, follow: bool) -> int:
-    """Write the folder of a batch. Raises NotFound; Conflict when it is finished already, or another process writes it."""
+    """Write the folder of a batch. Raises NotFound; Conflict when it is finished, or another process writes it."""
     from scheduler.bootstrap import open_core
     from scheduler.domain.errors import Conflict, NotFound
     from scheduler.domain.public_ids import BATCH, shown_id
