@@ -44,7 +44,9 @@ class Parcels:
             return Parcel(body, delivery_headers(event_id, body, {}, self._secrets_of(payload), now_s))
         body = _callback_body(delivery.event_name, payload)
         headers = callback.headers if callback else {}
-        secrets = (callback.secret,) if callback is not None and callback.secret is not None else ()
+        secrets = [] if callback is None else [self._unseal(each) for each in callback.sealed_secrets]
+        if callback is not None and callback.secret is not None:
+            secrets.append(callback.secret)
         return Parcel(body, delivery_headers(str(delivery.delivery_id), body, headers, secrets, now_s))
 
     def _secrets_of(self, webhook: Webhook) -> Sequence[str]:

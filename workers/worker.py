@@ -27,7 +27,7 @@ from scheduler.services.parkings import Parkings
 from scheduler.services.recovery import Recovery
 from scheduler.services.refill import Refill
 from scheduler.settings import Settings
-from workers import beat, expirer, filekeeper, pruner, shards, urger
+from workers import beat, expirer, filekeeper, pruner, secretkeeper, shards, urger
 from workers.attempts import Attempts
 from workers.callbacks import open_callback_session
 from workers.canceller import Canceller
@@ -100,6 +100,7 @@ class _Duties:
     keeper: filekeeper.FileKeeper
     submissions: Submissions
     pruner: pruner.Pruner
+    secretkeeper: secretkeeper.Secretkeeper
     beat: beat.Beat
 
 
@@ -217,6 +218,7 @@ class Worker:
             keeper=filekeeper.FileKeeper(self._files, _utc_now),
             submissions=Submissions(settings, store, engine, self._recovery, self._files, self.holder, sender.wake),
             pruner=pruner.Pruner(store.shards, store.retention, settings.retention_days, _utc_now),
+            secretkeeper=secretkeeper.Secretkeeper(store.callback_secrets, store.shards, self._vault),
             beat=beat.Beat(store.shards, self.holder, lambda: self._info(holdings, committer)),
         )
 
@@ -240,6 +242,7 @@ class Worker:
             asyncio.create_task(every(KEEP_S, d.observer.keep_once, stop, name="learned-limits")),
             asyncio.create_task(every(filekeeper.INTERVAL_S, d.keeper.run_once, stop, name="filekeeper")),
             asyncio.create_task(every(pruner.INTERVAL_S, d.pruner.run_once, stop, name="pruner")),
+            asyncio.create_task(every(secretkeeper.INTERVAL_S, d.secretkeeper.run_once, stop, name="secretkeeper")),
             asyncio.create_task(every(d.reclaimer.interval_s, d.reclaimer.run_once, stop, name="reclaimer")),
             asyncio.create_task(every(0, d.sender.run_once, stop, name="sender")),
             *d.submissions.start(stop),

@@ -61,16 +61,24 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class CallbackOptions:
-    """Where a CALLBACK batch reports. With a `secret` each delivery is signed."""
+    """Where a CALLBACK batch reports. With a `secret` each delivery is signed; `previous_secret` signs as well, while the
+    receiver changes from one to the other."""
 
     url: str
     events: Sequence[CallbackEvent] = ("all",)
     headers: Mapping[str, str] | None = None
     secret: str | None = field(default=None, repr=False)
+    previous_secret: str | None = field(default=None, repr=False)
 
     def to_wire(self) -> dict[str, Any]:
         """The options as the server reads them; what is None stays out."""
-        return _present(url=self.url, events=list(self.events), headers=self.headers, secret=self.secret)
+        return _present(
+            url=self.url,
+            events=list(self.events),
+            headers=self.headers,
+            secret=self.secret,
+            previousSecret=self.previous_secret,
+        )
 
 
 ItemInput = NewItem | Mapping[str, Any]

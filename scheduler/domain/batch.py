@@ -25,12 +25,17 @@ CallbackEvent = Literal["item_update", "batch_update"]
 
 @dataclass(frozen=True, slots=True)
 class CallbackOptions:
-    """Where and when to call back. `events` holds no "all": it is expanded to both at creation."""
+    """Where and when to call back. `events` holds no "all": it is expanded to both at creation.
+
+    sealed_secrets: what signs, encrypted, the newest first. secret: in the clear, from an older version, until
+    the workers seal it.
+    """
 
     url: str
     headers: dict[str, str]
     events: frozenset[CallbackEvent]
-    secret: str | None = field(repr=False)
+    sealed_secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from scheduler.domain.outcome import ItemOutcome, Recorded
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Workspace
 from scheduler.domain.status import BatchStatus
 from scheduler.domain.work import Entry
+from scheduler.ports.callback_secrets import CallbackSecretStore
 from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.deliveries import DeliveryStore
 from scheduler.ports.files import FileStore
@@ -304,6 +305,8 @@ class Store(Protocol):
     def outcomes(self) -> OutcomeStore: ...
     @property
     def deliveries(self) -> DeliveryStore: ...
+    @property
+    def callback_secrets(self) -> CallbackSecretStore: ...
     @property
     def dead_letters(self) -> DeadLetterStore: ...
     @property

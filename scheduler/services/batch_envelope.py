@@ -4,7 +4,7 @@ once."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
@@ -29,15 +29,22 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer"})
 
 
+Seal = Callable[[str], bytes]
+"""Encrypts a secret (services.secrets.Vault)."""
+
+
 class CallbackOptionsBody(Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
-    """Where and when to call back."""
+    """Where and when to call back. previous_secret: also signs, while receivers change from it to `secret`."""
 
     url: Annotated[str, Meta(min_length=1, max_length=4096)]
     events: Annotated[list[Literal["item_update", "batch_update", "all"]], Meta(min_length=1)]
     headers: dict[str, str] = {}
     secret: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    previous_secret: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
 
     def __post_init__(self) -> None:
+        if self.previous_secret is not None and self.secret is None:
+            raise ValueError("`previousSecret` needs a `secret` that follows it")
         for name, value in self.headers.items():
             if not _HEADER_NAME.fullmatch(name) or name.lower() in _OUR_HEADERS:
                 raise ValueError(f"`headers` cannot set {name[:64]!r}")
@@ -66,8 +73,10 @@ class EnvelopeReader:
         self._fields = fields
         self._problems = problems
 
-    async def read(self, now: datetime, allow_hosts: Collection[str], resolve: Resolve = resolve_host) -> Envelope:
-        """The envelope; only to be used when `problems` is still empty afterwards."""
+    async def read(
+        self, now: datetime, allow_hosts: Collection[str], seal: Seal, resolve: Resolve = resolve_host
+    ) -> Envelope:
+        """The envelope; only to be used when `problems` is still empty afterwards. seal: encrypts secrets."""
         for name in self._fields:
             if name not in KNOWN_FIELDS:
                 self._problems.add(name, "is not a known field")
@@ -78,7 +87,7 @@ class EnvelopeReader:
                 self._problems.add(f"capacity[{position}].dimension", "is for capacities of API keys only")
         return Envelope(
             type=kind,
-            callback=await self._callback(kind, allow_hosts, resolve),
+            callback=await self._callback(kind, allow_hosts, seal, resolve),
             capacity=capacities_of(capacity),
             max_in_flight=self._optional("maxInFlight", Slots),
             priority=self._optional("priority", Priority) or Priority.NORMAL,
@@ -146,7 +155,7 @@ class EnvelopeReader:
             return None
 
     async def _callback(
-        self, kind: BatchType, allow_hosts: Collection[str], resolve: Resolve
+        self, kind: BatchType, allow_hosts: Collection[str], seal: Seal, resolve: Resolve
     ) -> CallbackOptions | None:
         name = "callbackOptions"
         if kind is not BatchType.CALLBACK:
@@ -159,9 +168,11 @@ class EnvelopeReader:
         refusal = await refusal_of_target(body.url, allow_hosts, resolve)
         if refusal is not None:
             self._problems.add(f"{name}.url", f"is refused: {refusal}")
-        texts = (body.url, body.secret or "", *body.headers, *body.headers.values())
+        secrets = [each for each in (body.secret, body.previous_secret) if each is not None]
+        texts = (body.url, *secrets, *body.headers, *body.headers.values())
         if any("\0" in text or self._document.holds_surrogate(text) for text in texts):
             self._problems.add(name, "holds a character that cannot be stored")
+            return None
         both: tuple[CallbackEvent, ...] = ("item_update", "batch_update")
         events = frozenset(each for each in both if each in body.events or "all" in body.events)
-        return CallbackOptions(body.url, dict(body.headers), events, body.secret)
+        return CallbackOptions(body.url, dict(body.headers), events, tuple(map(seal, secrets)))

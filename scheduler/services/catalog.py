@@ -26,10 +26,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Unsealer(Protocol):
-    """What opens the secrets of connections (services.secrets.Vault)."""
+    """What opens and seals secrets (services.secrets.Vault)."""
 
     def open(self, sealed: bytes) -> str:
         """The text behind `sealed`. Raises when the key is another one."""
+        ...
+
+    def seal(self, text: str) -> bytes:
+        """The sealed form. Raises Unavailable without a key."""
         ...
 
 

@@ -22,7 +22,7 @@ from scheduler.domain.errors import Invalid, NotAuthorized, NotFound, TooLarge, 
 from scheduler.domain.ids import uuid7
 from scheduler.domain.setup import ApiKey
 from scheduler.ports.store import Store
-from scheduler.services.batch_envelope import Envelope, EnvelopeReader
+from scheduler.services.batch_envelope import Envelope, EnvelopeReader, Seal
 from scheduler.services.callback_guard import Resolve, resolve_host
 from scheduler.services.item_check import ItemCheck, terms_of
 from scheduler.services.json_text import Fields, JsonText, elements_of, is_null
@@ -77,6 +77,7 @@ class BatchCreation:
         store: Store,
         opening: Opening,
         tenants: Tenants,
+        seal: Seal,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         resolve: Resolve = resolve_host,
@@ -85,6 +86,7 @@ class BatchCreation:
         self._store = store
         self._opening = opening
         self._tenants = tenants
+        self._seal = seal
         self._now = now
         self._resolve = resolve
         # The work holds the interpreter's lock, so more threads would not make it faster; two let a small
@@ -140,7 +142,7 @@ class BatchCreation:
     ) -> Batch:
         problems = Problems()
         envelope = await EnvelopeReader(read.document, read.fields, problems).read(
-            self._now(), self._settings.callback_allow_hosts, self._resolve
+            self._now(), self._settings.callback_allow_hosts, self._seal, self._resolve
         )
         items = await self._check_items(request, read, envelope, problems, large)
         new_batch = NewBatch(

@@ -27,7 +27,7 @@ from scheduler.domain.ids import uuid7
 from scheduler.domain.setup import ApiKey
 from scheduler.domain.status import BatchType
 from scheduler.ports.store import Store
-from scheduler.services.batch_envelope import EnvelopeReader
+from scheduler.services.batch_envelope import EnvelopeReader, Seal
 from scheduler.services.callback_guard import Resolve, resolve_host
 from scheduler.services.creation import IDEMPOTENCY_KEY
 from scheduler.services.item_check import terms_of
@@ -72,6 +72,7 @@ class Uploads:
         store: Store,
         tenants: Tenants,
         openers: Openers,
+        seal: Seal,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         resolve: Resolve = resolve_host,
@@ -80,6 +81,7 @@ class Uploads:
         self._store = store
         self._tenants = tenants
         self._openers = openers
+        self._seal = seal
         self._now = now
         self._resolve = resolve
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="brim-upload")
@@ -150,7 +152,7 @@ class Uploads:
         if "items" in fields:
             problems.add("items", "come after the first line, one a line")
         envelope = await EnvelopeReader(document, fields, problems).read(
-            self._now(), self._settings.callback_allow_hosts, self._resolve
+            self._now(), self._settings.callback_allow_hosts, self._seal, self._resolve
         )
         if envelope.type is BatchType.SYNC:
             problems.add("type", "must be ASYNC or CALLBACK for NDJSON; follow an ASYNC batch by its events")

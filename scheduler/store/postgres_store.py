@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scheduler.domain.errors import InvariantBroken, Unavailable
 from scheduler.store.batch_store import PostgresBatchStore
+from scheduler.store.callback_secret_store import PostgresCallbackSecretStore
 from scheduler.store.database import Database
 from scheduler.store.dead_letter_store import PostgresDeadLetterStore
 from scheduler.store.delivery_store import PostgresDeliveryStore
@@ -31,6 +32,7 @@ class PostgresStore:
         self.items = PostgresItemStore(database)
         self.outcomes = PostgresOutcomeStore(database)
         self.deliveries = PostgresDeliveryStore(database)
+        self.callback_secrets = PostgresCallbackSecretStore(database)
         self.dead_letters = PostgresDeadLetterStore(database)
         self.uploads = PostgresUploadStore(database)
         self.files = PostgresFileStore(database)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import json
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
+
+import asyncpg
+from standardwebhooks.webhooks import Webhook
 
 from scheduler.ports.deliveries import DeliveryResult
-from tests.api.world import ApiWorld
+from tests.api.world import ApiWorld, item
+from workers.parcels import Parcels
+from workers.secretkeeper import Secretkeeper
 
 SECRET = "the-secret-of-the-receiver"
+NEW_SECRET = "the-secret-that-follows-it"
 
 
 async def batch_with_callbacks(world: ApiWorld) -> str:
@@ -95,3 +105,59 @@ async def test_what_is_not_there_is_not_found(world: ApiWorld) -> None:
     assert (other.status_code, other.json()["errorCode"]) == (404, "COMPLETION_BATCH_NOT_FOUND")
     bad = await world.client.post(f"{world.batches}/{batch_id}/deliveries/7/replay")
     assert (bad.status_code, bad.json()["errorCode"]) == (400, "INVALID_ID")
+
+
+async def test_secrets_lie_sealed_and_both_sign_while_they_change(world: ApiWorld) -> None:
+    options = {
+        "url": "http://127.0.0.1:9/hook",
+        "events": ["all"],
+        "secret": NEW_SECRET,
+        "previousSecret": SECRET,
+    }
+    batch = await world.create(1, type="CALLBACK", callbackOptions=options)
+    assert set(batch["callbackOptions"]) == {"url", "headers", "events"}
+    connection = await asyncpg.connect(world.core.settings.database_url)
+    stored = await connection.fetchval("SELECT callback::text FROM batches")
+    await connection.close()
+    assert SECRET not in stored
+    assert NEW_SECRET not in stored
+    await world.finish(batch["batchId"], [1])
+    first, *_ = await world.core.store.deliveries.claim("me", 10, 30)
+    parcel = Parcels((), world.core.vault.open).of(first, int(datetime.now(UTC).timestamp()))
+    for secret in (SECRET, NEW_SECRET):
+        Webhook(base64.b64encode(secret.encode()).decode()).verify(parcel.body, parcel.headers)
+    digest = hmac.new(NEW_SECRET.encode(), parcel.body, hashlib.sha256).hexdigest()
+    assert parcel.headers["X-Signature-256"] == f"sha256={digest}"
+
+
+async def test_an_old_secret_alone_is_refused(world: ApiWorld) -> None:
+    options = {"url": "http://127.0.0.1:9/hook", "events": ["all"], "previousSecret": SECRET}
+    body = {"type": "CALLBACK", "items": [item(1)], "callbackOptions": options}
+    answer = await world.client.post(world.batches, json=body)
+    assert answer.status_code == 422
+    assert "previousSecret" in answer.text
+    assert SECRET not in answer.text
+
+
+async def test_what_lies_in_the_clear_is_sealed_and_still_signs(world: ApiWorld) -> None:
+    batch = await batch_with_callbacks(world)
+    plain = {"url": "http://127.0.0.1:9/hook", "headers": {}, "events": ["item_update"], "secret": SECRET}
+    connection = await asyncpg.connect(world.core.settings.database_url)
+    await connection.execute("UPDATE batches SET callback = $2 WHERE batch_id = $1", UUID(batch), json.dumps(plain))
+    store = world.core.store
+
+    async def signs() -> bool:
+        (delivery,) = await store.deliveries.claim("me", 1, 30)
+        parcel = Parcels((), world.core.vault.open).of(delivery, 1)
+        digest = hmac.new(SECRET.encode(), parcel.body, hashlib.sha256).hexdigest()
+        return parcel.headers["X-Signature-256"] == f"sha256={digest}"
+
+    assert await signs()
+    keeper = Secretkeeper(store.callback_secrets, store.shards, world.core.vault)
+    assert (await keeper.run_once()).sealed == 1
+    assert (await keeper.run_once()).sealed == 0
+    stored = await connection.fetchval("SELECT callback::text FROM batches")
+    await connection.close()
+    assert SECRET not in stored
+    assert json.loads(stored)["url"] == plain["url"]
+    assert await signs()

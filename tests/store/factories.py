@@ -21,7 +21,7 @@ from scheduler.store import PostgresStore
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BOTH = CallbackOptions(
-    "https://receiver.example/hook", {"x-mine": "1"}, frozenset({"item_update", "batch_update"}), "whsec"
+    "https://receiver.example/hook", {"x-mine": "1"}, frozenset({"item_update", "batch_update"}), (b"sealed",)
 )
 
 

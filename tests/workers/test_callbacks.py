@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
-from scheduler.domain.batch import CallbackOptions
+from scheduler.domain.batch import CallbackEvent, CallbackOptions
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider
 from tests.workers.world import World
@@ -66,7 +66,8 @@ async def test_every_event_arrives_signed_at_a_receiver_that_fails_first(world: 
     resource = await world.resource(await world.connection(provider.base_url))
     async with running_receiver() as receiver:
         receiver.failing = 1
-        callback = CallbackOptions(receiver.url, {"X-Mine": "1"}, frozenset({"item_update", "batch_update"}), SECRET)
+        events: frozenset[CallbackEvent] = frozenset({"item_update", "batch_update"})
+        callback = CallbackOptions(receiver.url, {"X-Mine": "1"}, events, (world.core.vault.seal(SECRET),))
         async with world.worker():
             batch = await world.submit(resource, ["a", "b", "c"], callback=callback)
             await eventually(lambda: len(receiver.taken) == 7, "all events")

@@ -58,6 +58,8 @@ CREATE INDEX batches_by_environment ON batches (environment_id, batch_id);
 CREATE INDEX batches_by_status ON batches (status, environment_id, batch_id);
 -- Serves the list of dead letters: batches that hold some, newest first.
 CREATE INDEX batches_with_failures ON batches (environment_id, batch_id) WHERE failed > 0;
+-- Serves the secretkeeper: secrets in the clear; holds nothing once all are sealed.
+CREATE INDEX batches_with_clear_secrets ON batches (batch_id) WHERE callback ->> 'secret' IS NOT NULL;
 -- Serves reconciler and repair: what must be known to the engine.
 CREATE INDEX batches_open ON batches (shard, batch_id) WHERE status IN ('PENDING', 'RUNNING');
 -- Serves the canceller: items still to be cancelled.
