@@ -1,0 +1,101 @@
+"""Calls in flight when Redis loses everything, and recoveries that another process began or the next loss overtook."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import redis.asyncio
+
+from scheduler.bootstrap import open_core
+from scheduler.domain.capacity import Capacity, Period
+from scheduler.domain.status import BatchStatus
+from scheduler.domain.work import BudgetKind, budget_id
+from scheduler.engine import keys
+from scheduler.settings import Settings
+from tests.polling import eventually
+from tests.workers.provider import FakeProvider
+from tests.workers.world import World
+
+
+async def wipe(redis_url: str) -> None:
+    """FLUSHALL."""
+    client = redis.asyncio.Redis.from_url(redis_url)
+    try:
+        await client.flushall()
+    finally:
+        await client.aclose()
+
+
+async def test_calls_in_flight_are_announced_after_a_wipe_and_not_made_again(
+    world: World, make_settings: Callable[..., Settings], provider: FakeProvider, empty_redis: str
+) -> None:
+    provider.hold = asyncio.Event()
+    connection = await world.connection(provider.base_url, max_in_flight=30)
+    resource = await world.resource(connection)
+    budget = budget_id(BudgetKind.CONNECTION, connection.connection_id)
+    shard = await world.shard()
+    async with open_core(make_settings()) as other, world.worker(), world.worker(other):
+        batch = await world.submit(resource, [str(number) for number in range(60)])
+        await eventually(lambda: len(provider.seen) == 30, "thirty calls in flight")
+        await wipe(empty_redis)
+
+        async def all_are_held_again() -> bool:
+            if world.core.engine.agreed_epoch(shard) != 2 or await world.core.engine.join_shard(
+                shard, 2, await world.core.engine.identity(shard)
+            ):
+                return False
+            return (await world.core.engine.headroom(shard, [budget]))[budget].in_flight == 30
+
+        await eventually(all_are_held_again, "all thirty are announced, and the shard is recovered")
+        provider.hold.set()
+        ended = await world.ended(batch)
+    assert (ended.status, ended.completed, ended.last_event) == (BatchStatus.COMPLETED, 60, 62)
+    assert set(provider.calls_per_text().values()) == {1}
+    assert (await world.core.engine.headroom(shard, [budget]))[budget].in_flight == 0
+
+
+async def test_a_recovery_whose_process_died_is_finished_by_another(
+    world: World, make_settings: Callable[..., Settings], provider: FakeProvider, empty_redis: str
+) -> None:
+    shard = await world.shard()
+    limit = Capacity(Period.MINUTE, 600, None)
+    resource = await world.resource(await world.connection(provider.base_url), capacity=())
+    limited = await world.connection(provider.base_url, capacity=(limit,))
+    batch = await world.submit(resource, ["one", "two"])
+    await wipe(empty_redis)
+    # Died after it had opened the new epoch: nothing is defined, nothing is repaired.
+    store, engine = world.core.store.shards, world.core.engine
+    identity = await engine.identity(shard)
+    assert await store.raise_epoch(shard, 1, identity) == 2
+    await engine.open_shard(shard, 2, identity, recovering=True)
+    async with open_core(make_settings()) as other, world.worker(other):
+        ended = await world.ended(batch)
+    assert ended.completed == 2
+    assert await store.epoch(shard) == (2, identity)
+    budget = budget_id(BudgetKind.CONNECTION, limited.connection_id)
+    assert (await engine.headroom(shard, [budget]))[budget].limits[0].requests_used == 600
+    client = redis.asyncio.Redis.from_url(empty_redis)
+    try:
+        assert await client.exists(keys.recovery(shard)) == 0
+    finally:
+        await client.aclose()
+
+
+async def test_a_second_wipe_during_the_recovery_is_recovered_too(
+    world: World, provider: FakeProvider, empty_redis: str
+) -> None:
+    shard = await world.shard()
+    resource = await world.resource(await world.connection(provider.base_url))
+    async with world.worker():
+        batch = await world.submit(resource, [str(number) for number in range(500)])
+        await wipe(empty_redis)
+
+        async def is_recovering() -> bool:
+            return world.core.engine.agreed_epoch(shard) == 2
+
+        await eventually(is_recovering, "the first recovery")
+        await wipe(empty_redis)
+        ended = await world.ended(batch)
+    assert (ended.completed, ended.last_event) == (500, 502)
+    assert (await world.core.store.shards.epoch(shard))[0] == 3
