@@ -19,7 +19,7 @@ from scheduler.services import batch_envelope
 
 
 def raised_codes(repository: Path) -> Iterator[tuple[str, str]]:
-    """(code, file) of every `code="…"` that the API or the core gives an error."""
+    """(code, file) of every `code="…"` of ours that the API or the core gives an error; OpenAI's are in lower case."""
     for folder in ("api", "scheduler"):
         for path in (repository / folder).rglob("*.py"):
             if "providers" in path.parts or "workers" in path.parts:
@@ -28,7 +28,9 @@ def raised_codes(repository: Path) -> Iterator[tuple[str, str]]:
                 if isinstance(node, ast.Call):
                     for keyword in node.keywords:
                         value = keyword.value
-                        if keyword.arg == "code" and isinstance(value, ast.Constant) and isinstance(value.value, str):
+                        if keyword.arg != "code" or not isinstance(value, ast.Constant):
+                            continue
+                        if isinstance(value.value, str) and value.value.isupper():
                             yield value.value, str(path)
 
 
