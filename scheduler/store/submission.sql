@@ -20,7 +20,8 @@ INSERT INTO webhook_targets (batch_id, no, format, url, receiver, secrets) VALUE
 -- Params: $1 environment, $2 batch
 SELECT s.*, b.stored AS batch_items, b.completed, b.failed, b.cancelled, b.last_event, b.status,
     b.completed_at AS batch_ended_at,
-    EXISTS (SELECT FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim') AS wants_items
+    (SELECT true FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim' LIMIT 1) IS NOT NULL
+        AS wants_items
 FROM submissions s LEFT JOIN batches b ON b.batch_id = s.batch_id
 WHERE s.batch_id = $2 AND s.environment_id = $1;
 
@@ -29,7 +30,8 @@ WHERE s.batch_id = $2 AND s.environment_id = $1;
 -- Params: $1 batches
 SELECT s.*, b.stored AS batch_items, b.completed, b.failed, b.cancelled, b.last_event, b.status,
     b.completed_at AS batch_ended_at,
-    EXISTS (SELECT FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim') AS wants_items
+    (SELECT true FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim' LIMIT 1) IS NOT NULL
+        AS wants_items
 FROM submissions s LEFT JOIN batches b ON b.batch_id = s.batch_id
 WHERE s.batch_id = ANY ($1::uuid[]) ORDER BY s.batch_id;
 
@@ -49,7 +51,8 @@ SELECT batch_id FROM submissions WHERE in_progress_at IS NOT NULL AND ended_at I
 -- Params: $1 environment, $2 source format, $3 before this batch, $4 how many
 SELECT s.*, b.stored AS batch_items, b.completed, b.failed, b.cancelled, b.last_event, b.status,
     b.completed_at AS batch_ended_at,
-    EXISTS (SELECT FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim') AS wants_items
+    (SELECT true FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim' LIMIT 1) IS NOT NULL
+        AS wants_items
 FROM submissions s LEFT JOIN batches b ON b.batch_id = s.batch_id
 WHERE (s.environment_id, s.source_format, s.batch_id) < ($1, $2, $3)
     AND (s.environment_id, s.source_format, s.batch_id) >= ($1, $2, '00000000-0000-0000-0000-000000000000')

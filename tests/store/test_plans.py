@@ -73,10 +73,15 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "batches": {"environment_id", "status", "batch_id"},
         "api_keys": {"api_key_id"},
     },
-    "submission.get_submission": {"submissions": {"batch_id"}, "batches": {"batch_id"}},
+    "submission.get_submission": {
+        "submissions": {"batch_id"},
+        "batches": {"batch_id"},
+        "webhook_targets": {"batch_id"},
+    },
     "submission.list_submissions": {
         "submissions": {"environment_id", "source_format", "batch_id"},
         "batches": {"batch_id"},
+        "webhook_targets": {"batch_id"},
     },
     "shard.unfinished_flows": {"batches": {"shard", "batch_id"}, "batch_flows": {"batch_id"}},
     "setup.api_key_by_hash": {"api_keys": {"key_hash"}},
@@ -103,6 +108,13 @@ EXPECTED_INDEXES: dict[str, set[tuple[str, str]]] = {
     "delivery.due_receivers": {("deliveries", "receiver_due_at_idx")},
     "delivery.lease_deliveries": {("deliveries", "receiver_due_at_idx"), ("deliveries", "pkey")},
     "delivery.record": {("deliveries", "delivery_id_idx"), ("deliveries", "pkey")},
+    "submission.results": {
+        ("outcomes", "batch_id_event_no_idx"),
+        ("outcomes", "pkey"),
+        ("items", "pkey"),
+    },
+    "submission.grip_submission": {("submissions", "unchecked"), ("submissions", "pkey")},
+    "submission.held_running": {("submissions", "running")},
     "delivery.next_due": {("deliveries", "due_at_idx")},
     "shard.cancelled_unfinished": {("batches", "cancelling"), ("api_keys", "pkey")},
 }
