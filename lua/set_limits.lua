@@ -6,7 +6,7 @@
 -- ARGV[2]  spent        0|1     after a loss of Redis: a budget that is there presumes what it may lack; one that is not
 --                               there starts with its window used up, or, on a shard that kept its data, presumes
 --                               the same. While the shard is recovered, all that are not there do so.
--- ARGV[3…] definitions  json    {id, version, max_in_flight, [[code, period_ms, requests, tokens, pace, burst_ms, meter, share] …]}, -1: none
+-- ARGV[3…] definitions  json    {id, version, max_in_flight, [[code, period_ms, requests, tokens, pace, burst_ms, meter, share, zone] …]}, -1: none
 --
 -- RETURNS  {'applied', n}
 --          {'epoch', ruling}
