@@ -29,14 +29,16 @@ from tests.processes import command_line, family
 LEASE_S = 1.0
 STOPPED_FOR_S = 3 * LEASE_S
 WORKERS = 6
-SLOTS = 10
-"""Of each worker; a fifth of them is kept for other connections."""
-UNDER_WAY = 40
-"""Calls in flight when workers are stopped."""
-ITEMS = 24
+SLOTS = 60
+"""Of each worker: the one that is left takes over what all others held. They claim little at a time, so all have some."""
+ITEMS = 30
+UNDER_WAY = 54
+"""Calls in flight when workers are stopped, of 2 × ITEMS."""
 FIRST_CALL_S = 1.0
-AGAIN_S = 0.05
+FAILING_S = 0.05
 SECOND_RUN_S = 1.5
+SECOND_CALL_S = 3.0
+"""So second calls are in flight when the holders of the first wake up."""
 WITHIN_S = 40.0
 
 
@@ -55,7 +57,7 @@ class NumberingProvider:
         number = self.calls[text]
         peer = request.transport.get_extra_info("peername") if request.transport else ("", 0)
         self.in_flight[text] = peer[1]
-        await asyncio.sleep(FIRST_CALL_S if number == 1 else SECOND_RUN_S if number > 2 else AGAIN_S)
+        await asyncio.sleep(_latency_s(number, is_failing=number == 2 and "retried" in text))
         if self.in_flight.get(text) == peer[1]:
             del self.in_flight[text]
         if number == 2 and "retried" in text:
@@ -63,6 +65,16 @@ class NumberingProvider:
         message = {"role": "assistant", "content": str(number)}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         return web.json_response({"choices": [{"index": 0, "message": message}], "usage": usage})
+
+
+def _latency_s(number: int, *, is_failing: bool) -> float:
+    match number:
+        case 1:
+            return FIRST_CALL_S
+        case 2:
+            return FAILING_S if is_failing else SECOND_CALL_S
+        case _:
+            return SECOND_RUN_S
 
 
 @asynccontextmanager
