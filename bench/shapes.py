@@ -28,7 +28,7 @@ class Shape:
     shape: str
     rpm: int | None = None
     tpm: int | None = None
-    provider: str = "openai-compatible"
+    profile: str = "generic"
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -38,9 +38,9 @@ class Shape:
 
     @property
     def capacity(self) -> str:
-        """For the connection."""
+        """And profile, for the connection."""
         limit = f"requests = {self.rpm}" if self.rpm else f"tokens = {self.tpm}"
-        return f'capacity = [{{period = "MINUTE", {limit}}}]'
+        return f'profile = "{self.profile}"\ncapacity = [{{period = "MINUTE", {limit}}}]'
 
     def items(self, minutes: int) -> int:
         """More than a run of so many minutes can use, for each of its two resources."""
@@ -66,8 +66,8 @@ MINUTES = tuple(
     for rpm, tpm in ((600, None), (6_000, None), (None, 600_000), (None, 60_000))
 )
 SLICED = tuple(
-    Shape(f"slices-{provider}-{rpm}", "slices", rpm=rpm, provider=provider)
-    for provider in ("openai-compatible", "azure")
+    Shape(f"slices-{profile}-{rpm}", "slices", rpm=rpm, profile=profile)
+    for profile in ("generic", "azure")
     for rpm in (600, 6_000)
 )
 
@@ -85,7 +85,7 @@ async def shapes(chosen: tuple[Shape, ...], minutes: int) -> list[Filled]:
     async with AsyncExitStack() as opened:
         origins = [await opened.enter_async_context(simulator(*shape.options)) for shape in chosen]
         setup = "".join(
-            connection(shape.name, shape.provider, f"{origin}/v1", shape.capacity)
+            connection(shape.name, "openai-compatible", f"{origin}/v1", shape.capacity)
             + resource(f"{shape.name}-a", shape.name)
             + resource(f"{shape.name}-b", shape.name)
             for shape, origin in zip(chosen, origins, strict=True)
@@ -125,6 +125,6 @@ def line(filled: Filled) -> str:
     limit = f"{shape.rpm:,} RPM" if shape.rpm else f"{shape.tpm:,} TPM"
     refused = f"429s {filled.refused_early} early, {filled.refused_late} later"
     return (
-        f"{shape.shape:<8} {shape.provider:<18} {limit:>12}  used {filled.share_used:7.2%}"
+        f"{shape.shape:<8} {shape.profile:<8} {limit:>12}  used {filled.share_used:7.2%}"
         f"  worst minute {filled.worst:>7,}  calls {filled.calls:>7,}  {refused}"
     )
