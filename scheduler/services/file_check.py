@@ -19,6 +19,7 @@ MOST_CUSTOM_ID_CHARS = 64
 MOST_FAULTS = 500
 """So many bad lines are listed; beyond, they are only counted as the reason why nothing runs."""
 _MOST_MODEL_CHARS = 512
+_SHOWN_MODEL_CHARS = 100
 _MOST_MESSAGE_CHARS = 500
 _MISSING = "missing_required_parameter"
 _INVALID = "invalid_request"
@@ -120,7 +121,7 @@ class FileCheck:
         if found is not None:
             raise _of_problem(found["field"], found["message"])
         if item is None or item.resource_id in self._check.forbidden.values():
-            message = f"The model `{model[:_MOST_MODEL_CHARS]}` does not exist or you do not have access to it."
+            message = f"The model `{model[:_SHOWN_MODEL_CHARS]}` does not exist or you do not have access to it."
             raise _Fault("model_not_found", message, "body.model")
         self.models.add(model)
         return item

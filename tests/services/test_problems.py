@@ -30,7 +30,8 @@ CAPACITIES = list[CapacityBody]
             ItemBody,
             '{"resourceId": "r", "request": {}, "endpoint": "/v1/images"}',
             "endpoint",
-            "must be one of /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/moderations, /v1/responses, not /v1/images",
+            "must be one of /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/moderations, /v1/responses,"
+            " not /v1/images",
         ),
         (CAPACITIES, '[{"period": "minute", "requests": 0}]', "[0].requests", "must be at least 1"),
         (CAPACITIES, '[{"period": "minute", "requests": 1.5}]', "[0].requests", "must be a whole number or null"),
