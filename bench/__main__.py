@@ -1,8 +1,9 @@
 """Run the benches and print what they measured: `python -m bench [name …]`.
 
 `noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `shapes` five and then twelve,
-`refusals` one, `budgets` about ten (`--quick`: two), `failover` three, `backlog` half a minute for 200,000 items
-(`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of three masters.
+`refusals` one, `budgets` about ten (`--quick`: two), `failover` three, `others` six, `backlog` half a minute for
+200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of three
+masters.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import argparse
 import asyncio
 import sys
 
-from bench import backlog, failover, latency, limits, refusals, shapes, throughput
+from bench import backlog, failover, latency, limits, others, refusals, shapes, throughput
 from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog")
+LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog", "others")
 
 
 def show(name: str, value: str) -> None:
@@ -79,6 +80,18 @@ async def run_refusals() -> None:
     show("refusals: attempts spent", str(result.retries))
 
 
+async def run_others() -> None:
+    """A key that others use too, and a server without limits."""
+    for each in await others.shared(4):
+        kind = f"others use {others.SHARE:.0%} of {others.RPM} RPM, {each.shape}"
+        show(f"{kind}: 429s of our {each.calls:,} calls", f"{each.refused} ({each.refused / each.calls:.2%})")
+        show(f"{kind}: used together", f"{each.used:.1%}")
+    found = await others.served()
+    kind = f"a server of {others.PARALLEL} at once"
+    show(f"{kind}: of what it can serve at best", f"{found.share:.1%}")
+    show(f"{kind}: most calls at once, slow start included", str(found.most_at_once))
+
+
 async def run_failover() -> None:
     """A cluster's master killed twice."""
     result = await failover.fail_over()
@@ -134,6 +147,8 @@ def main() -> int:
         asyncio.run(run_limits(given.shape))
     if "shapes" in names:
         asyncio.run(run_shapes())
+    if "others" in names:
+        asyncio.run(run_others())
     if "refusals" in names:
         asyncio.run(run_refusals())
     if "failover" in names:
