@@ -30,7 +30,7 @@ LEASE_S = 1.0
 STOPPED_FOR_S = 3 * LEASE_S
 WORKERS = 6
 SLOTS = 60
-"""Of each worker: the one that is left takes over what all others held. They claim little at a time, so all have some."""
+"""Of each worker: the one that is left takes over what all held. Little is claimed at a time, so all get some."""
 ITEMS = 30
 UNDER_WAY = 54
 """Calls in flight when workers are stopped, of 2 × ITEMS."""
