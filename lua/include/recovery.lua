@@ -35,9 +35,11 @@ function recovery.burst(b) return ease(b) end
 
 -- Factor of the pace: the ramp after a pause, slow growth, and the little that an eased budget gives up.
 function recovery.pace(b)
+  if b.pace_factor then return b.pace_factor end
   local factor = level(b) * (1 - EASED_PACE * (1 - ease(b)))
-  if not ramping(b) then return factor end
-  return factor * (RAMP_FROM + (1 - RAMP_FROM) * (shard.now - b.st[RAMP_SINCE]) / RAMP_MS)
+  if ramping(b) then factor = factor * (RAMP_FROM + (1 - RAMP_FROM) * (shard.now - b.st[RAMP_SINCE]) / RAMP_MS) end
+  b.pace_factor = factor
+  return factor
 end
 
 -- How long nothing passes: a pause, or a probe that is out. During the ramp as many calls may be in flight as were
@@ -73,6 +75,7 @@ function recovery.land(b, probed, answered)
   st[PROBE_UNTIL] = 0
   if answered and st[RECOVERING] == 1 then
     st[RECOVERING], st[RAMP_SINCE], st[RAMP_PLACES] = 0, shard.now, math.max(2, st[IN_FLIGHT] + 2)
+    b.pace_factor = nil
     return true, true
   end
   return true
@@ -82,6 +85,7 @@ end
 -- counts: 'limit', the burst was too large for how the provider counts; 'growth', its use (load, 0 … 1) had grown too fast.
 function recovery.pause(b, pause_ms, cause, load)
   local st, now = b.st, shard.now
+  b.pace_factor = nil
   if st[PAUSED_UNTIL] <= now and st[RECOVERING] == 0 then
     if cause == 'limit' then
       st[EASE], st[EASED_AT] = math.max(EASE_LEAST, ease(b) / 2), now
