@@ -128,7 +128,8 @@ class Loading:
                 elif served is not None:
                     return Job(held, step.item, served.resource, account, step.target.model, served.default_args)
             case Drop():
-                self._holdings.drop(held)
+                # Given back all the same: a Redis that came back with its data still holds the lease.
+                self._returns.hand_back([held])
             case Settle():
                 self._holdings.free_slot(held)
                 self._returns.settle(held.shard, [Settling(held, 0, 0)])

@@ -27,7 +27,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The lease is of an epoch that is gone; whoever repairs the shard brings the entry back."""
+    """The lease is of an epoch that is gone: its call is not made."""
 
 
 @dataclass(frozen=True, slots=True)
