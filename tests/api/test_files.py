@@ -128,36 +128,34 @@ async def test_other_tenants_see_nothing(client: AsyncOpenAI, world: ApiWorld) -
     assert (await client.files.content(made.id)).content == LINE
 
 
-@pytest.mark.parametrize(
-    ("fields", "name", "message", "param", "code"),
-    [
-        ({}, "in.jsonl", "Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter"),
-        ({"purpose": "batch"}, "in.csv", "Invalid file format for Batch API. Must be .jsonl", "file", None),
-        ({"purpose": "batch"}, "", "Missing required parameter: 'file'.", "file", "missing_required_parameter"),
-        (
-            {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3599"},
-            "in.jsonl",
-            "Invalid value: 'expires_after[seconds]' must be a whole number from 3600 to 2592000.",
-            "expires_after[seconds]",
-            "invalid_value",
-        ),
-        (
-            {"purpose": "batch", "expires_after[seconds]": "3600"},
-            "in.jsonl",
-            "Missing required parameter: 'expires_after[anchor]'.",
-            "expires_after[anchor]",
-            "missing_required_parameter",
-        ),
-    ],
-)
-async def test_a_bad_upload_is_refused_by_name_and_leaves_nothing(
-    world: ApiWorld, fields: dict[str, str], name: str, message: str, param: str, code: str | None
-) -> None:
-    answer = await world.client.post("/v1/files", data=fields, files={"file": (name, LINE)})
-    assert answer.status_code == 400
-    assert answer.json() == {
-        "error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    }
+BAD_UPLOADS: list[tuple[dict[str, str], str, str, str, str | None]] = [
+    ({}, "in.jsonl", "Missing required parameter: 'purpose'.", "purpose", "missing_required_parameter"),
+    ({"purpose": "batch"}, "in.csv", "Invalid file format for Batch API. Must be .jsonl", "file", None),
+    ({"purpose": "batch"}, "", "Missing required parameter: 'file'.", "file", "missing_required_parameter"),
+    (
+        {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3599"},
+        "in.jsonl",
+        "Invalid value: 'expires_after[seconds]' must be a whole number from 3600 to 2592000.",
+        "expires_after[seconds]",
+        "invalid_value",
+    ),
+    (
+        {"purpose": "batch", "expires_after[seconds]": "3600"},
+        "in.jsonl",
+        "Missing required parameter: 'expires_after[anchor]'.",
+        "expires_after[anchor]",
+        "missing_required_parameter",
+    ),
+]
+
+
+async def test_a_bad_upload_is_refused_by_name_and_leaves_nothing(world: ApiWorld) -> None:
+    for fields, name, message, param, code in BAD_UPLOADS:
+        answer = await world.client.post("/v1/files", data=fields, files={"file": (name, LINE)})
+        assert answer.status_code == 400, name
+        assert answer.json() == {
+            "error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+        }
     assert contents(world) == []
 
 
@@ -246,27 +244,25 @@ async def test_an_expired_file_is_gone_at_once_and_swept_later(client: AsyncOpen
     assert (await world.client.get(f"/v1/files/{made.id}")).status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "key", "status", "code"),
-    [
-        ("GET", "/v1/files", "wrong", 401, "invalid_api_key"),
-        ("GET", "/v1/files", ADMIN_KEY, 403, "insufficient_permissions"),
-        ("PUT", "/v1/files", None, 405, "method_not_supported"),
-        ("GET", "/v1/files/a/b/c", None, 404, "unknown_url"),
-        ("GET", "/v1/files?limit=0", None, 400, "invalid_value"),
-        ("GET", "/v1/files?order=up", None, 400, "invalid_value"),
-        ("GET", "/v1/files?after=nonsense", None, 400, "invalid_value"),
-        ("GET", "/v1/files?purpose=nonsense", None, 400, "invalid_value"),
-    ],
-)
-async def test_every_refusal_has_all_four_keys(
-    world: ApiWorld, method: str, path: str, key: str | None, status: int, code: str
-) -> None:
-    async with httpx.AsyncClient(base_url=world.url) as plain:
-        answer = await plain.request(method, path, headers={"authorization": f"Bearer {key or world.key}"})
-    error = answer.json()["error"]
-    assert (answer.status_code, set(error)) == (status, {"message", "type", "param", "code"})
-    assert (error["type"], error["code"]) == ("invalid_request_error", code)
+REFUSALS: list[tuple[str, str, str | None, int, str]] = [
+    ("GET", "/v1/files", "wrong", 401, "invalid_api_key"),
+    ("GET", "/v1/files", ADMIN_KEY, 403, "insufficient_permissions"),
+    ("PUT", "/v1/files", None, 405, "method_not_supported"),
+    ("GET", "/v1/files/a/b/c", None, 404, "unknown_url"),
+    ("GET", "/v1/files?limit=0", None, 400, "invalid_value"),
+    ("GET", "/v1/files?order=up", None, 400, "invalid_value"),
+    ("GET", "/v1/files?after=nonsense", None, 400, "invalid_value"),
+    ("GET", "/v1/files?purpose=nonsense", None, 400, "invalid_value"),
+]
+
+
+async def test_every_refusal_has_all_four_keys(world: ApiWorld) -> None:
+    for method, path, key, status, code in REFUSALS:
+        async with httpx.AsyncClient(base_url=world.url) as plain:
+            answer = await plain.request(method, path, headers={"authorization": f"Bearer {key or world.key}"})
+        error = answer.json()["error"]
+        assert (answer.status_code, set(error)) == (status, {"message", "type", "param", "code"}), path
+        assert (error["type"], error["code"]) == ("invalid_request_error", code)
 
 
 async def test_a_key_without_the_scope_is_refused(world: ApiWorld) -> None:

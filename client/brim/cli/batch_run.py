@@ -13,6 +13,7 @@ from ..errors import ConfigurationError, ConnectionFailed, InvalidJsonl, NotFoun
 from ..file_batches import FileBatches
 from ..file_records import FileBatch
 from ..jsonl import parse_json_line, validate_jsonl
+from ..retrying import RetryPolicy
 from .exit_codes import ExitCode
 from .file_arguments import CancelFile, RunFile
 from .output import destination, say
@@ -25,6 +26,8 @@ from .wording import seconds
 RUN_KEY = "brim_run"
 """In the metadata of each batch that this command makes."""
 ASK_EVERY_S = 0.5
+PATIENT = RetryPolicy(attempts=8)
+"""About 20 s: a server that is started anew need not end a long run."""
 _PATIENCE_S = 120.0
 _SHOWN_FAULTS = 20
 _STATUSES: Mapping[str, str] = {

@@ -25,7 +25,7 @@ from .arguments import (
     Where,
     parse,
 )
-from .batch_run import cancel_file, run_file
+from .batch_run import PATIENT, cancel_file, run_file
 from .commands import cancel, connections, explain, get, list_batches, results, submit, watch
 from .exit_codes import ExitCode, exit_code_of
 from .file_arguments import CancelFile, RunFile, Validate
@@ -71,7 +71,7 @@ def _run(command: Command, where: Where) -> ExitCode:
         case Validate():
             return validate(command)
         case RunFile() | CancelFile():
-            with FileBatches(where.url) as batches:
+            with FileBatches(where.url, retry=PATIENT) as batches:
                 return run_file(batches, command) if isinstance(command, RunFile) else cancel_file(batches, command)
         case _:
             return _run_items(command, where)
