@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from openai import AsyncOpenAI
 from pydantic import SecretStr
 
 from scheduler.bootstrap import Core, open_core
 from scheduler.settings import Settings
+from tests.api.batch_desk import Desk
 from tests.api.server import serving
 from tests.api.world import ADMIN_KEY, ApiWorld
+from tests.workers.provider import running_provider
 
 
 @pytest.fixture
@@ -53,3 +56,13 @@ async def world(core: Core) -> AsyncIterator[ApiWorld]:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def desk(world: ApiWorld) -> AsyncIterator[Desk]:
+    """A caller, and a provider that answers at once; no worker yet."""
+    client = AsyncOpenAI(base_url=f"{world.url}/v1", api_key=world.key, max_retries=0)
+    async with running_provider() as provider, client:
+        desk = Desk(world, client, provider)
+        await desk.set_up()
+        yield desk

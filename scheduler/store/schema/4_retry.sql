@@ -38,7 +38,8 @@ BEGIN
         verdict := 'unknown';
         RETURN;
     END IF;
-    IF ended_at IS NULL THEN
+    -- One that came as a file is open until its results are published: they tell of each item once.
+    IF ended_at IS NULL OR EXISTS (SELECT FROM submissions s WHERE s.batch_id = p_batch AND s.ended_at IS NULL) THEN
         verdict := 'open';
         RETURN;
     END IF;

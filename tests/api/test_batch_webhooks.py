@@ -1,0 +1,72 @@
+"""Webhooks of batches: verified with the official clients, in OpenAI's form and in ours."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from standardwebhooks.webhooks import Webhook
+
+from tests.api.batch_desk import Desk, jsonl, line, receiving
+from tests.polling import eventually
+from tests.workers.provider import answer
+
+
+async def test_the_official_client_unwraps_our_webhooks_with_either_secret(desk: Desk) -> None:
+    new, old = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "plain and old"
+    async with receiving() as receiver, desk.worker():
+        hook = {"webhook_url": receiver.url, "webhook_secret": [new, old]}
+        ended = await desk.ended(await desk.submit(jsonl(line(1)), extra_body=hook))
+        failed = await desk.ended(await desk.submit(b"nope", extra_body=hook))
+        await eventually(lambda: len(receiver.taken) == 2, "both webhooks")
+    stored = await desk.fetch("SELECT unnest(secrets) AS secret FROM webhook_targets")
+    assert all(old.encode() not in row["secret"] and new.encode() not in row["secret"] for row in stored)
+    told = {}
+    for secret in (new, old):
+        with OpenAI(api_key="x", webhook_secret=secret) as client:
+            for headers, body in receiver.taken:
+                event: Any = client.webhooks.unwrap(body, dict(headers))
+                told[event.data.id] = event.type
+                assert (event.object, event.id) == ("event", headers["webhook-id"])
+    assert told == {ended.id: "batch.completed", failed.id: "batch.failed"}
+    with OpenAI(api_key="x", webhook_secret="wrong") as client, pytest.raises(openai.InvalidWebhookSignatureError):
+        client.webhooks.unwrap(receiver.taken[0][1], dict(receiver.taken[0][0]))
+
+
+async def test_our_own_webhooks_tell_everything_in_order_and_verify(desk: Desk) -> None:
+    desk.provider.reply = lambda seen: answer(seen) if seen.text != "Say 2" else (400, {}, {"error": {"message": "no"}})
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    async with receiving() as receiver, desk.worker():
+        hook = {"webhook_url": receiver.url, "webhook_secret": secret, "webhook_format": "brim"}
+        ended = await desk.ended(await desk.submit(jsonl(*map(line, range(3))), extra_body=hook))
+        await eventually(lambda: "batch.completed" in receiver.types(), "the end")
+        await eventually(lambda: len(receiver.types()) >= 7, "all events")
+    types = receiver.types()
+    once = ("batch.queued", "batch.started", "batch.item_failed", "batch.completed")
+    assert {name: types.count(name) for name in once} == dict.fromkeys(once, 1)
+    assert types.count("batch.item_completed") == 2
+    assert types.count("batch.progress") >= 1
+    events = {}
+    for headers, body in receiver.taken:
+        Webhook(secret).verify(body, dict(headers))
+        event = json.loads(body)
+        assert set(event) == {"event_id", "event_type", "data"}
+        assert headers["X-Webhook-Id"] == event["event_id"]
+        assert headers["X-Signature-256"] == headers["X-Webhook-Signature"]
+        assert event["data"]["batch_id"] == ended.id
+        events[event["event_type"]] = event["data"]
+    assert (events["batch.queued"]["total_items"], events["batch.queued"]["execution_mode"]) == (3, "here")
+    assert events["batch.item_failed"]["custom_id"] == "c2"
+    assert events["batch.item_failed"]["item_id"].startswith("item_")
+    assert events["batch.completed"]["counts"] == {
+        "total": 3,
+        "processing": 0,
+        "succeeded": 2,
+        "failed": 1,
+        "cancelled": 0,
+        "expired": 0,
+    }
+    assert events["batch.completed"]["duration_secs"] > 0
