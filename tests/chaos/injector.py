@@ -7,12 +7,13 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 from bench.stack import Stack
 from tests.chaos.history import History, Struck
 from tests.chaos.receiver import Receiver
-from tests.chaos.schedule import Fault, Planned
+from tests.chaos.schedule import REDIS_LOSSES, Fault, Planned
 from tests.chaos.servers import Servers
 from tests.processes import command_line, family
 
@@ -36,7 +37,9 @@ class Injector:
         self._origin = faulty_origin
         self._history = history
         self._lease_s = lease_s
-        self._one_at_a_time = {name: asyncio.Lock() for name in ("redis", "postgres")}
+        redis, postgres = asyncio.Lock(), asyncio.Lock()
+        self._one_at_a_time = dict.fromkeys((*REDIS_LOSSES, Fault.SCRIPT_FLUSH), redis)
+        self._one_at_a_time |= {fault: postgres for fault in Fault if fault.name.startswith("POSTGRES")}
         self._actions: dict[Fault, Callable[[float], Awaitable[str]]] = {
             Fault.KILL_WORKER: self._kill_worker,
             Fault.KILL_API: self._kill_api,
@@ -56,15 +59,10 @@ class Injector:
 
     async def carry_out(self, planned: Planned) -> None:
         """Do it now; returns when it is over."""
-        store = next((name for name in self._one_at_a_time if planned.fault.name.lower().startswith(name)), None)
-        struck = Struck(planned.fault, time.time(), float("inf"))
-        self._history.faults.append(struck)
-        if store is None:
+        async with self._one_at_a_time.get(planned.fault, nullcontext()):
+            struck = Struck(planned.fault, time.time(), float("inf"))
+            self._history.faults.append(struck)
             struck.detail = await self._actions[planned.fault](planned.size)
-        else:
-            async with self._one_at_a_time[store]:
-                struck.began_s = time.time()
-                struck.detail = await self._actions[planned.fault](planned.size)
         struck.ended_s = time.time()
 
     def _pids(self, word: str) -> list[int]:

@@ -155,8 +155,9 @@ async def _live_through(
         await asyncio.gather(*pending, return_exceptions=True)
         broken = [repr(task.exception()) for task in done if task.exception() is not None]
     finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        for task in (looking, *users, *faults):
+            task.cancel()
+        await asyncio.gather(looking, *users, *faults, return_exceptions=True)
     late = [f"{len(pending)} users still waited {shape.quiet_s:g} s after the last fault"] if pending else []
     return broken + late
 

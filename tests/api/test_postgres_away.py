@@ -1,0 +1,213 @@
+"""Every route while Postgres is away: 503 with Retry-After, nothing else that a caller did not cause, and no stack."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+from uuid import UUID
+
+import pytest
+
+from scheduler.bootstrap import open_core
+from scheduler.domain.errors import Unavailable
+from scheduler.domain.ids import ItemIds
+from scheduler.domain.public_ids import BATCH, FILE, MESSAGE_BATCH, shown_id
+from scheduler.settings import Settings
+from tests.api.server import serving
+from tests.api.test_events import frames_of
+from tests.api.world import ApiWorld, item
+from tests.polling import eventually
+
+SOCKET = ".s.PGSQL.5432"
+OF_ADMINS = ("/v1/workspace", "/v1/environment", "/v1/ai-", "/v1/api-key", "/v1/status", "/v1/pool")
+WITHOUT_POSTGRES = {"/health/live", "/metrics"}
+
+
+class Line:
+    """A way to Postgres that can be cut: a unix socket that is passed on to the real one."""
+
+    def __init__(self, database_url: str, folder: Path) -> None:
+        parts = urlsplit(database_url)
+        self._parts = parts
+        self._near = folder / SOCKET
+        account = f"{parts.username or ''}:{parts.password}@" if parts.password else f"{parts.username or ''}@"
+        near = parts._replace(netloc=account, query=urlencode({"host": str(folder)}))
+        self.database_url = urlunsplit(near)
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def connect(self) -> None:
+        """Take connections; harmless when it does already."""
+        if self._server is not None:
+            return
+        self._server = await asyncio.start_unix_server(self._carry, self._near)
+
+    async def cut(self) -> None:
+        """End all connections, and take none."""
+        if self._server is not None:
+            self._server.close()
+        self._server = None
+        self._near.unlink(missing_ok=True)
+        while self._tasks:
+            for writer in list(self._open):
+                writer.transport.abort()
+            await asyncio.wait(list(self._tasks), timeout=0.05)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._open.add(writer)
+        try:
+            far_reader, far_writer = await self._far()
+            self._open.add(far_writer)
+            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            self._open.discard(far_writer)
+        finally:
+            self._open.discard(writer)
+            self._tasks.discard(task)
+
+    async def _far(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        folders = parse_qs(self._parts.query).get("host")
+        if folders:
+            return await asyncio.open_unix_connection(str(Path(folders[0]) / SOCKET))
+        return await asyncio.open_connection(self._parts.hostname, self._parts.port or 5432)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65_536):
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+        with suppress(OSError):
+            await sink.wait_closed()
+
+
+@pytest.fixture
+async def line(settings: Settings) -> AsyncIterator[Line]:
+    folder = Path(tempfile.mkdtemp(prefix="brim-line-"))
+    line = Line(settings.database_url, folder)
+    await line.connect()
+    try:
+        yield line
+    finally:
+        await line.cut()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def world(settings: Settings, line: Line) -> AsyncIterator[ApiWorld]:
+    """A tenant on an API whose Postgres is at the end of the line."""
+    async with open_core(settings.model_copy(update={"database_url": line.database_url})) as core:
+        async with serving(core) as url:
+            world = ApiWorld(core, url)
+            try:
+                await world.set_up()
+                yield world
+            finally:
+                await world.close()
+        await line.connect()  # to be closed in order
+
+
+def path_of(template: str, world: ApiWorld, batch_id: str) -> str:
+    """The path of a route with ids that exist, as far as they are asked for."""
+    values = {
+        "workspaceId": world.workspace,
+        "environmentId": world.environment,
+        "batchId": batch_id,
+        "itemId": str(ItemIds(UUID(batch_id)).of(1)),
+        "connectionId": world.connection,
+        "resourceId": world.resource,
+        "apiKeyId": world.key_id,
+    }
+    for name, value in values.items():
+        template = template.replace("{" + name + "}", value)
+    # Ids of things that do not exist: whether they do cannot be known either.
+    unknown = {"deliveryId": batch_id, "file_id": shown_id(FILE, UUID(batch_id)), "model": "r"}
+    unknown["batch_id"] = shown_id(MESSAGE_BATCH if "messages" in template else BATCH, UUID(batch_id))
+    for name, value in unknown.items():
+        template = template.replace("{" + name + "}", value)
+    return template
+
+
+async def test_every_route_answers_503_with_retry_after_or_blames_the_request(world: ApiWorld, line: Line) -> None:
+    batch = await world.create(2)
+    paths: dict[str, dict[str, Any]] = (await world.client.get("/openapi.json")).json()["paths"]
+    await line.cut()
+    wrong: list[str] = []
+    asked = 0
+    for template, methods in paths.items():
+        if template in WITHOUT_POSTGRES:
+            continue
+        for method in methods:
+            client = world.admin if template.startswith(OF_ADMINS) else world.client
+            answer = await client.request(method, path_of(template, world, batch["batchId"]), json=body_for(template))
+            asked += 1
+            if answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1:
+                continue
+            # A body or a path that is refused before anything is asked of Postgres; never a 5xx, never success.
+            if 400 <= answer.status_code < 500 and method != "get":
+                continue
+            wrong.append(f"{method} {template}: {answer.status_code} {answer.text[:100]}")
+    assert wrong == []
+    assert asked > 50
+    assert (await world.client.get("/health/live")).status_code == 200
+
+
+def body_for(template: str) -> dict[str, Any]:
+    """A body that the routes of batches take; others may blame it."""
+    if template.endswith("{environmentId}") and "completion-batch" in template:
+        return {"type": "ASYNC", "items": [item(1)]}
+    return {}
+
+
+async def test_what_was_refused_meanwhile_works_afterwards(world: ApiWorld, line: Line) -> None:
+    await line.cut()
+    refused = await world.client.post(world.batches, json={"type": "ASYNC", "items": [item(1)]})
+    assert (refused.status_code, refused.json()["errorCode"]) == (503, "UNAVAILABLE")
+    await line.connect()
+
+    async def is_taken() -> bool:
+        answer = await world.client.post(world.batches, json={"type": "ASYNC", "items": [item(1)]})
+        return answer.status_code == 201
+
+    await eventually(is_taken, "a batch is taken again")
+
+
+async def test_a_stream_that_is_cut_ends_with_an_error_and_is_resumed_without_a_gap(
+    world: ApiWorld, line: Line
+) -> None:
+    batch = await world.create(3)
+    await world.finish(batch["batchId"], [1])
+    path = f"{world.batches}/{batch['batchId']}/events"
+    seen = []
+    async with asyncio.timeout(30), world.client.stream("GET", path) as answer:
+        async for frame in frames_of(answer):
+            seen.append(frame)
+            if frame.event_id == 2:
+                await line.cut()
+    assert [frame.event_id for frame in seen[:2]] == [1, 2]
+    assert [frame.data for frame in seen[2:]][-1] == "[ERROR]"
+    assert '"errorCode":"UNAVAILABLE"' in seen[2].data
+    await line.connect()
+
+    async def are_finished() -> bool:
+        try:
+            await world.finish(batch["batchId"], [2, 3])
+        except Unavailable:
+            return False
+        return True
+
+    await eventually(are_finished, "Postgres is back")
+    headers = {"Last-Event-ID": "2"}
+    async with asyncio.timeout(30), world.client.stream("GET", path, headers=headers) as answer:
+        rest = [frame async for frame in frames_of(answer)]
+    assert [frame.event_id for frame in rest] == [3, 4, 5, None]
+    assert rest[-1].data == "[DONE]"
