@@ -27,6 +27,7 @@ from api.routes import (
     explanations,
     files,
     health,
+    message_batches,
     metrics,
     model_list,
     status,
@@ -47,6 +48,7 @@ ROUTERS = (
     completion_batches.item_router,  # its last path part takes any word: after all others
     files.router,
     batches.router,
+    message_batches.router,
     model_list.router,
     direct_calls.router,
     workspaces.router,

@@ -9,6 +9,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.anthropic_errors import AnthropicErrorBody
 from api.errors import ErrorBody
 from api.failures import form_of
 from api.openai_errors import OpenAIErrorBody
@@ -16,6 +17,7 @@ from api.schemas import (
     BatchPage,
     ChangeBatch,
     CreateBatch,
+    CreateMessageBatch,
     CreateOpenAIBatch,
     DeadLetterList,
     DeliveryPage,
@@ -28,6 +30,7 @@ from scheduler.services.explain_views import BatchExplanation, ItemExplanation
 from scheduler.services.file_views import DeletedFile, FilePage, FileView
 from scheduler.services.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
 from scheduler.services.item_check import ItemBody
+from scheduler.services.message_views import MessageBatchPage, MessageBatchView
 from scheduler.services.model_views import ModelPage, ModelView
 from scheduler.services.setup_bodies import (
     ApiKeyBody,
@@ -47,6 +50,9 @@ from scheduler.services.submission_views import OpenAIBatchPage, OpenAIBatchView
 from scheduler.services.views import BatchView, ItemView
 
 SHAPES: Final[tuple[type, ...]] = (
+    AnthropicErrorBody,
+    MessageBatchPage,
+    MessageBatchView,
     ApiKeyBody,
     ApiKeyView,
     BatchExplanation,
@@ -56,6 +62,7 @@ SHAPES: Final[tuple[type, ...]] = (
     ConnectionHeadroom,
     ConnectionView,
     CreateBatch,
+    CreateMessageBatch,
     CreateOpenAIBatch,
     DeadLetterList,
     DeadLetterView,

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import errors, openai_errors
+from api import anthropic_errors, errors, openai_errors
 from scheduler.domain.errors import BrimError
 
 
@@ -33,6 +33,7 @@ FORMS: Final[tuple[tuple[str, Form], ...]] = (
     ("/v1/embeddings", openai_errors),
     ("/v1/responses", openai_errors),
     ("/v1/moderations", openai_errors),
+    ("/v1/messages", anthropic_errors),
 )
 """Which paths, with all below them, speak another form than our own."""
 

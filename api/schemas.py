@@ -54,6 +54,19 @@ class CreateOpenAIBatch(Struct, forbid_unknown_fields=True):
     execution_mode: Literal["here", "native"] | None = None
 
 
+class MessageRequest(Struct):
+    """One request of a message batch. params: what Anthropic's /v1/messages takes; its model names a resource."""
+
+    custom_id: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    params: dict[str, Any]
+
+
+class CreateMessageBatch(Struct):
+    """A message batch."""
+
+    requests: list[MessageRequest]
+
+
 class BatchPage(Struct, rename="camel"):
     """A page of batches, newest first; next_after continues it."""
 

@@ -22,6 +22,7 @@ from scheduler.services.extension import Extension
 from scheduler.services.files import Files
 from scheduler.services.headroom import Readings
 from scheduler.services.keys import Authenticator
+from scheduler.services.message_batches import MessageBatches
 from scheduler.services.opening import Opening
 from scheduler.services.parked_connections import ParkedConnections
 from scheduler.services.progress import Progress
@@ -89,6 +90,7 @@ class Services:
     readings: Readings
     explaining: Explaining
     direct: DirectFace
+    message_batches: MessageBatches
     parked: ParkedConnections
 
 
@@ -106,6 +108,7 @@ def build(core: Core) -> Services:
     openers = Openers(engine, tenants, shards, opening, extension)
     reopening = Reopening(store, tenants, shards, opening, core.recovery)
     control = BatchControl(settings, store, engine, tenants, shards)
+    submissions = Submissions(settings, store, core.files, core.vault, control)
     return Services(
         settings=settings,
         direct=DirectFace(settings, store.setup, engine, engine.grants, tenants, shards, core.vault),
@@ -118,7 +121,8 @@ def build(core: Core) -> Services:
         control=control,
         uploads=Uploads(settings, store, tenants, openers, core.vault.seal),
         files=core.files,
-        submissions=Submissions(settings, store, core.files, core.vault, control),
+        submissions=submissions,
+        message_batches=MessageBatches(settings, store, core.files, submissions),
         changing=Changing(store, engine, tenants, shards, opening, lambda: datetime.now(UTC)),
         reopening=reopening,
         dead_letters=DeadLetters(store.dead_letters, reopening),

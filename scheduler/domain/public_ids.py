@@ -7,6 +7,7 @@ from uuid import UUID
 
 FILE = "file-"
 BATCH = "batch_"
+MESSAGE_BATCH = "msgbatch_"
 REQUEST = "batch_req_"
 ITEM = "item_"
 EVENT = "evt_"

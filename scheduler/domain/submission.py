@@ -23,6 +23,7 @@ class SourceFormat(StrEnum):
     """Whose lines they are; results come back in the same format."""
 
     OPENAI = "openai"
+    ANTHROPIC = "anthropic"
 
 
 class ExecutionMode(StrEnum):

@@ -94,6 +94,12 @@ class SubmissionStore(Protocol):
         """Newest first by id; `after` is the last id of the page before."""
         ...
 
+    async def before(
+        self, environment_id: UUID, source_format: SourceFormat, *, limit: int, before: UUID
+    ) -> tuple[Sequence[Submission], bool]:
+        """Those that stand right before the id `before` in the list, newest first, and whether there are more."""
+        ...
+
     async def find(self, batch_ids: Sequence[UUID]) -> Sequence[Submission]:
         """Those that exist, in order, of whatever environment: for the spool."""
         ...

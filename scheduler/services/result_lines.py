@@ -18,6 +18,7 @@ from scheduler.domain.status import ItemStatus
 from scheduler.domain.submission import Ending, SourceFormat, Submission, UsageSums
 from scheduler.ports.submissions import Result
 from scheduler.providers.usages import usage_in
+from scheduler.services.message_lines import message_line
 
 EXPIRED = ("batch_expired", "This request could not be executed before the completion window expired.")
 CANCELLED = ("batch_cancelled", "This request was cancelled before it was executed.")
@@ -39,6 +40,9 @@ def result_line(submission: Submission, result: Result, ids: ItemIds) -> ResultL
     match submission.source_format:
         case SourceFormat.OPENAI:
             return _openai_line(submission, result, ids)
+        case SourceFormat.ANTHROPIC:
+            # One file tells of all: what failed stands beside what succeeded.
+            return ResultLine(message_line(submission, result, ids), True, _usage_of(result))
         case _:
             assert_never(submission.source_format)
 
@@ -60,9 +64,13 @@ def _openai_line(submission: Submission, result: Result, ids: ItemIds) -> Result
     custom_id = json_string(result.custom_id)
     response, error = _openai_parts(submission, result, ids)
     text = b'{"id": "%s", "custom_id": %s, "response": %s, "error": %s}\n' % (line_id, custom_id, response, error)
-    succeeded = result.status is ItemStatus.COMPLETED
-    usage = usage_in(result.response) if succeeded and result.response is not None else None
-    return ResultLine(text, succeeded, usage)
+    return ResultLine(text, result.status is ItemStatus.COMPLETED, _usage_of(result))
+
+
+def _usage_of(result: Result) -> Usage | None:
+    if result.status is not ItemStatus.COMPLETED or result.response is None:
+        return None
+    return usage_in(result.response)
 
 
 def _openai_parts(submission: Submission, result: Result, ids: ItemIds) -> tuple[bytes, bytes]:

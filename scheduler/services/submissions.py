@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
@@ -122,6 +122,12 @@ class Submissions:
     ) -> Page[Submission]:
         """Newest first by id, so that pages neither skip nor repeat."""
         return await self._store.submissions.page(environment_id, source_format, limit=limit, after=after)
+
+    async def before(
+        self, environment_id: UUID, source_format: SourceFormat, *, limit: int, before: UUID
+    ) -> tuple[Sequence[Submission], bool]:
+        """Those right before one in the list, newest first, and whether there are more."""
+        return await self._store.submissions.before(environment_id, source_format, limit=limit, before=before)
 
     async def cancel(self, submission: Submission) -> Submission:
         """Cancel it: no new call of it starts after this returns; what is finished is kept. One that is cancelled

@@ -58,6 +58,18 @@ WHERE (s.environment_id, s.source_format, s.batch_id) < ($1, $2, $3)
     AND (s.environment_id, s.source_format, s.batch_id) >= ($1, $2, '00000000-0000-0000-0000-000000000000')
 ORDER BY s.environment_id DESC, s.source_format DESC, s.batch_id DESC LIMIT $4;
 
+-- name: list_submissions_before
+-- Those right before one in the list, the nearest first. Stated as list_submissions is.
+-- Params: $1 environment, $2 source format, $3 after this batch, $4 how many
+SELECT s.*, b.stored AS batch_items, b.completed, b.failed, b.cancelled, b.last_event, b.status,
+    b.completed_at AS batch_ended_at,
+    (SELECT true FROM webhook_targets t WHERE t.batch_id = s.batch_id AND t.format = 'brim' LIMIT 1) IS NOT NULL
+        AS wants_items
+FROM submissions s LEFT JOIN batches b ON b.batch_id = s.batch_id
+WHERE (s.environment_id, s.source_format, s.batch_id) > ($1, $2, $3)
+    AND (s.environment_id, s.source_format, s.batch_id) <= ($1, $2, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+ORDER BY s.environment_id, s.source_format, s.batch_id LIMIT $4;
+
 -- name: stop_submission
 -- Stop it for its owner, or because its time is over; whether that changed anything.
 -- Params: $1 environment, $2 batch, $3 because of its deadline

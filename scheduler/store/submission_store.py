@@ -60,6 +60,15 @@ class PostgresSubmissionStore:
         data = tuple(map(submission_of, rows[:limit]))
         return Page(data, str(data[-1].batch_id) if len(rows) > limit else None)
 
+    async def before(
+        self, environment_id: UUID, source_format: SourceFormat, *, limit: int, before: UUID
+    ) -> tuple[Sequence[Submission], bool]:
+        """Those right before one in the list; see the port."""
+        rows = await self._database.fetch(
+            _SQL["list_submissions_before"], environment_id, source_format.value, before, limit + 1
+        )
+        return tuple(map(submission_of, reversed(rows[:limit]))), len(rows) > limit
+
     async def find(self, batch_ids: Sequence[UUID]) -> Sequence[Submission]:
         """Those that exist, of whatever environment; see the port."""
         return [submission_of(row) for row in await self._database.fetch(_SQL["get_submissions"], batch_ids)]
