@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -18,6 +19,9 @@ from scheduler.bootstrap import open_core
 from scheduler.logs import configure_logs
 from scheduler.settings import Settings
 
+GC_THRESHOLD = 50_000
+"""New objects between two collections: requests leave none to collect, but a large one makes millions, and nobody else
+runs while the collector walks them."""
 GRACE_S = 3
 """How long open requests may go on after SIGTERM; streams end at once and are resumed elsewhere."""
 _BACKLOG = 2048
@@ -63,6 +67,8 @@ async def serve(settings: Settings) -> None:
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=GRACE_S,
             )
+            gc.freeze()
+            gc.set_threshold(GC_THRESHOLD, 20, 20)
             address = listener.getsockname()
             _log.info("api.listening", host=address[0], port=address[1])
             await _Server(config).serve(sockets=[listener])

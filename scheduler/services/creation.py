@@ -25,6 +25,7 @@ from scheduler.ports.store import Store
 from scheduler.services.batch_envelope import Envelope, EnvelopeReader, Seal
 from scheduler.services.callback_guard import Resolve, resolve_host
 from scheduler.services.item_check import ItemCheck, terms_of
+from scheduler.services.json_split import split_list
 from scheduler.services.json_text import Fields, JsonText, elements_of, is_null
 from scheduler.services.keys import KeyHolder, Principal
 from scheduler.services.opening import Opening, first_windows
@@ -129,10 +130,15 @@ class BatchCreation:
             raise
 
     def _read(self, body: bytes) -> _Read:
-        document = JsonText(body)
-        fields = document.fields()
-        raw = fields.get("items")
-        items = None if raw is None or is_null(raw) else elements_of(raw)
+        items: list[Raw] | None
+        split = split_list(body, "items")
+        if split is not None:
+            document, fields, items = split.document, split.fields, split.elements
+        else:
+            document = JsonText(body)
+            fields = document.fields()
+            raw = fields.get("items")
+            items = None if raw is None or is_null(raw) else elements_of(raw)
         if items is not None and len(items) > self._settings.max_batch_items:
             raise TooLarge(f"A batch may have at most {self._settings.max_batch_items} items, not {len(items)}.")
         return _Read(document, fields, items, hashlib.sha256(body).digest())

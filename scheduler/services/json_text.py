@@ -54,6 +54,11 @@ class JsonText:
         """The top-level object by field. Raises Invalid when the text is something else."""
         return fields_of(self.text)
 
+    @property
+    def changed(self) -> bool:
+        """Whether something in it had to be hidden."""
+        return bool(self._hidden)
+
     def bytes_of(self, raw: msgspec.Raw) -> bytes:
         """The original bytes of a part."""
         part = bytes(raw)
