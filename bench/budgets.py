@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bench.filling import edges, fairness, page, sharing
+from bench.filling import edges, fairness, page, sharing, targets
 from bench.filling.cases import LIMITS, Case, Row, run
 from bench.filling.fairness import Finding
 from bench.filling.laboratory import Laboratory, laboratory
@@ -27,6 +27,7 @@ SCENARIOS: tuple[Callable[[Laboratory], Awaitable[list[Finding]]], ...] = (
     edges.crowded_key,
     edges.changed_limit,
     edges.one_huge_item,
+    targets.two_targets,
     sharing.shared_key,
 )
 

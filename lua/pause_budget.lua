@@ -30,6 +30,7 @@ shard.read_clock()
 local b = budget.load(id)
 if not b then return { 'unknown' } end
 local until_ms = budget.pause(b, pause_ms, why, cause)
+if budget.shut(b) then parking.divert(id) end
 -- Its waiters may have been told to wait for a probe that counts no more.
 parking.hand_on(id)
 budget.save()

@@ -153,6 +153,8 @@ class Attempts:
             targets=len(job.resource.targets),
             max_retries=job.resource.max_retries if job.item.max_retries is None else job.item.max_retries,
             jitter=random.random(),
+            bound_for=held.lease.entry.target,
+            spill=job.resource.spill,
         )
         rest = self._pause_of(held.budget, end, decision, now_s)
         paused = await self._pause(held, rest) if rest else True

@@ -80,26 +80,41 @@ class GiveBack:
 Decision = Record | GiveBack
 
 
-def decide(end: AttemptEnd, *, attempts: int, target: int, targets: int, max_retries: int, jitter: float) -> Decision:
+def decide(
+    end: AttemptEnd,
+    *,
+    attempts: int,
+    target: int,
+    targets: int,
+    max_retries: int,
+    jitter: float,
+    bound_for: int | None = None,
+    spill: bool = False,
+) -> Decision:
     """What to do after an attempt on `target` (of `targets`) that had `attempts` spent ones before it.
 
     A retry stays on its target until more than max_retries attempts are spent; then, like a failure that
     would come again, it moves on to the next target, each of which gets one try, and FAILED after the
     last. A limit spends nothing. jitter: uniform in [0, 1).
+
+    bound_for: the target that the entry was bound for, when it was served by a later one (its own was full or shut):
+    it goes back there. spill: a retry tries the targets in turn, so that one that is down does not use up all attempts.
     """
+    own = target if bound_for is None else bound_for
     further = target + 1 < targets
     match end:
         case Succeeded():
             return Record(ItemStatus.COMPLETED, success=end)
         case Retry():
             if attempts < max_retries:
-                return GiveBack(backoff_ms(attempts + 1, jitter, end.after_ms), True, target)
+                following = (target + 1) % targets if spill else own
+                return GiveBack(backoff_ms(attempts + 1, jitter, end.after_ms), True, following)
             return GiveBack(0, True, target + 1) if further else _failed(end)
         case Failed():
             return GiveBack(0, True, target + 1) if further else _failed(end)
         case LimitHit():
             why = PauseWhy.GROWTH if end.growth else PauseWhy.LIMIT
-            return GiveBack(0, False, target, Pause(end.after_ms, end.reason, why))
+            return GiveBack(0, False, own, Pause(end.after_ms, end.reason, why))
         case Fatal(scope=FatalScope.ITEM):
             return GiveBack(0, True, target + 1) if further else _failed(end)
         case Fatal():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from redis import Redis
@@ -46,9 +46,9 @@ class ClockedRedis:
         self.commands += 1
         return self._exchange(commands, at=int(moved))
 
-    async def set(self, key: str, value: Any) -> None:
+    async def mset(self, values: Mapping[str, Any]) -> None:
         """The one other command that opening a shard uses."""
-        await self.execute_command("SET", key, value)
+        await self.execute_command("MSET", *(part for pair in values.items() for part in pair))
 
     async def on(self, shard: int, work: Callable[[Any], Awaitable[T]]) -> T:  # noqa: ARG002 - there is one server
         """As Servers.on."""

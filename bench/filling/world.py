@@ -122,6 +122,10 @@ class World:
         self._targets[definition.queue.resource_id] = definition.targets
         await self._then(self.engine.set_queues(SHARD, [definition]))
 
+    async def shut(self, budget: str, span_ms: int) -> None:
+        """Nothing passes a budget, as when its provider is down."""
+        await self._then(self.engine.pause_budget(SHARD, budget, span_ms, "down"))
+
     async def open(self, backlog: Backlog) -> None:
         """Start a flow."""
         self._backlogs[backlog.flow] = backlog

@@ -57,7 +57,7 @@ function admission.try(q, f, e, ahead)
   local targets, blocked = q.def.targets, {}
   local first = math.min(e.target + 1, #targets)
   local target_never
-  for i = first, q.def.spill and #targets or first do
+  for i = first, #targets do
     local target_ms, target_by, budgets = target_wait(q, i, e, ahead)
     if target_ms == 0 then
       if never then return { never = never } end
@@ -65,6 +65,9 @@ function admission.try(q, f, e, ahead)
       return { target = i - 1, connection = budgets[1], budgets = binding }
     end
     if target_ms < 0 then target_never = target_by else blocked[#blocked + 1] = { target_by, target_ms } end
+    -- Without spill the next one serves only where this one is shut.
+    local b = budget.load(target_by)
+    if not q.def.spill and not (b and budget.shut(b)) then break end
   end
   if #blocked > 0 then return { blocked = 'queue', by = blocked } end
   return { never = never or target_never }

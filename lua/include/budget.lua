@@ -5,7 +5,7 @@
 --                share of direct calls, zone} …}
 --   st           cmsgpack, flat numbers: the head (include recovery), then those of each limit in the order of def (window)
 --   v            virtual time of the queues that share it: the start tag last served
---   why          the reason of the last pause
+--   why, cause   the reason of the last pause, and its cause as recovery.pause takes it
 --   <code>:<n>   'requests tokens' booked in sub-bucket n of that limit's window (absent: nothing)
 -- A cost is any table with tokens, in_tokens and out_tokens (an entry, a lease); a limit's meter names the one it counts.
 
@@ -146,12 +146,23 @@ function budget.land(b, probed, answered)
   return freed or b.freed or b.def.max_in_flight >= 0
 end
 
--- Nothing passes for pause_ms, then one probe at a time until one is answered. cause: as recovery.pause takes it.
+-- Nothing passes for pause_ms, then one probe at a time until one is answered. cause: as recovery.pause takes it. Of
+-- pauses that overlap the one that lasts longest says why.
 function budget.pause(b, pause_ms, why, cause)
-  redis.call('HSET', b.key, 'why', why)
+  if b.st[PAUSED_UNTIL] <= shard.now + pause_ms then
+    redis.call('HSET', b.key, 'why', why, 'cause', cause)
+    b.cause = cause
+  end
   local load = 0
   for _, limit in ipairs(b.def.limits) do load = math.max(load, window.load(b, limit)) end
   return recovery.pause(b, pause_ms, cause, load)
+end
+
+-- Nothing passes, or only a probe, and not for a limit: it cannot be reached, or does not work. Fallbacks serve then.
+function budget.shut(b)
+  if b.st[PAUSED_UNTIL] <= shard.now and b.st[RECOVERING] == 0 then return false end
+  b.cause = b.cause or redis.call('HGET', b.key, 'cause') or 'limit'
+  return b.cause == ''
 end
 
 -- The account as a flat reply:

@@ -7,6 +7,7 @@ local direct = {} -- include direct: single calls in the same lines, as 'd|<tick
 
 local COALESCE_MS = 25 -- wake for a paced budget at most every 25 ms; the burst covers what came due meanwhile
 local PASSING = 8 -- entries, flows or waiters looked at behind one that holds its place
+local DIVERTED = 512 -- queues that go on elsewhere at once when a budget is shut; the others when they are promoted
 local AGAIN_MS = 50 -- a budget that promoted and still has headroom and waiters is due again
 
 -- When to look at a budget next.
@@ -173,6 +174,15 @@ function parking.promote(id)
     due(id, stuck_ms)
   elseif redis.call('EXISTS', waiting) == 1 then due(id, AGAIN_MS) else redis.call('ZREM', key.budgets_due, id) end
   return #members
+end
+
+-- A budget was shut: the queues that wait for it and have another target go on with that one.
+function parking.divert(id)
+  for _, member in ipairs(redis.call('ZRANGE', key.waiting(id), 0, DIVERTED - 1)) do
+    local name = string.match(member, '^q|(.*)$')
+    local packed = name and redis.call('HGET', key.queue_state(name), 'def')
+    if packed and #queue.decode(packed).targets > 1 then parking.free_queue(name) end
+  end
 end
 
 -- Capacity was freed: hand it to the first waiter at once.

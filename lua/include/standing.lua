@@ -78,7 +78,7 @@ function standing.budget(id, asking)
   return {
     id = id, in_flight = b.st[IN_FLIGHT], max_in_flight = b.def.max_in_flight, limits = limits, rivals = rivals,
     paused_ms = math.max(0, b.st[PAUSED_UNTIL] - shard.now), why = redis.call('HGET', b.key, 'why') or '',
-    recovering = b.st[RECOVERING], waiting = redis.call('ZCARD', key.waiting(id)),
+    recovering = b.st[RECOVERING], shut = budget.shut(b), waiting = redis.call('ZCARD', key.waiting(id)),
   }
 end
 

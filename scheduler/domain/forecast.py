@@ -126,11 +126,13 @@ def _beside(rivals: Iterable[Rival], service_per_weight: float) -> Load:
 
 
 def _targets(standing: Standing) -> Sequence[tuple[str, ...]]:
-    """The targets that may take the entry."""
-    if not standing.targets:
-        return ()
-    first = min(standing.target, len(standing.targets) - 1)
-    return standing.targets[first:] if standing.spill else standing.targets[first : first + 1]
+    """The targets that may take the entry: with spill all from its own on, else the next only where one is shut."""
+    found: list[tuple[str, ...]] = []
+    for group in standing.targets[min(standing.target, len(standing.targets) - 1) :]:
+        found.append(group)
+        if not standing.spill and not any(_account(standing, budget).shut for budget in group):
+            break
+    return found
 
 
 def _account(standing: Standing, budget: str) -> Account:

@@ -76,7 +76,8 @@ class Gauge:
 @dataclass(frozen=True, slots=True)
 class Account:
     """A budget as it stands. known: False: it is not defined (yet), so it admits nothing. paused_ms: 0: not paused.
-    recovering: it was paused, and lets one call at a time through until one is answered. waiting: flows or queues that
+    recovering: it was paused, and lets one call at a time through until one is answered. shut: paused or recovering,
+    and not for a limit: fallbacks serve then. waiting: flows or queues that
     are parked on it; rivals: those flows of them that are not the asked one (a few of them)."""
 
     budget_id: str
@@ -87,6 +88,7 @@ class Account:
     paused_ms: float = 0.0
     pause_reason: str = ""
     recovering: bool = False
+    shut: bool = False
     waiting: int = 0
     rivals: tuple[Rival, ...] = ()
 

@@ -96,6 +96,7 @@ def _account(told: Any) -> Account:
         paused_ms=told["paused_ms"],
         pause_reason=told["why"],
         recovering=told["recovering"] == 1,
+        shut=told["shut"],
         waiting=told["waiting"],
         rivals=tuple(_rival(each) for each in _listed(told["rivals"])),
     )

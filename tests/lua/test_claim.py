@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from scheduler.domain.work import Refund, Release
+from scheduler.domain.work import PauseCause, Refund, Release
 from scheduler.ports.engine import EpochLost
 from tests.lua.conftest import SHARD, Bench, flow_of, minute
 
@@ -225,7 +225,7 @@ async def test_an_entry_on_its_way_to_a_fallback_does_not_wait_for_the_first_tar
     await bench.push(1, 3)
     await bench.push(2, 3)
     first, *others = (await bench.claim(slots=2)).leases
-    await bench.engine.pause_budget(SHARD, "c1", 60_000, "unreachable")
+    await bench.engine.pause_budget(SHARD, "c1", 60_000, "429", PauseCause.LIMIT)
     assert (await bench.claim()).leases == ()
     await bench.engine.release(SHARD, [Release(first.ref, 0, True, Refund.NOTHING, 0, next_target=1)])
     again = (await bench.claim()).leases
@@ -302,3 +302,51 @@ async def test_nothing_is_slow_with_many_queues_waiting_on_one_connection(bench:
         claimed = await bench.claim()
         served += sum(lease.ref.flow.queue == flow_of(0, 1000).queue for lease in claimed.leases)
     assert served == 40
+
+
+async def test_a_fallback_serves_while_the_first_target_is_shut(bench: Bench) -> None:
+    await bench.limit("c1")
+    await bench.limit("c2", minute(6))
+    await bench.queue(targets=["c1", "c2"])
+    await bench.push(count=20)
+    await bench.engine.pause_budget(SHARD, "c1", 3_600_000, "no credit")
+    first = await bench.claim()
+    assert [lease.target for lease in first.leases] == [1] * 6
+    assert (await bench.claim()).leases == ()
+    await bench.engine.resume_budget(SHARD, "c1")
+    probe = await bench.claim()
+    assert [lease.target for lease in probe.leases] == [0]
+    await bench.settle(probe.leases)
+    await bench.after(3_000)
+    assert {lease.target for lease in (await bench.claim()).leases} == {0}
+
+
+async def test_a_limit_of_the_first_target_keeps_its_queue_waiting(bench: Bench) -> None:
+    await bench.limit("c1")
+    await bench.limit("c2")
+    await bench.queue(targets=["c1", "c2"])
+    await bench.push(count=4)
+    await bench.engine.pause_budget(SHARD, "c1", 5_000, "429", PauseCause.LIMIT)
+    assert (await bench.claim()).leases == ()
+
+
+async def test_what_waits_on_a_target_goes_elsewhere_when_that_is_shut(bench: Bench) -> None:
+    await bench.limit("c1", minute(2))
+    await bench.limit("c2")
+    await bench.queue(targets=["c1", "c2"])
+    await bench.push(count=5)
+    assert [lease.target for lease in (await bench.claim()).leases] == [0, 0]
+    assert (await bench.claim()).leases == ()
+    await bench.engine.pause_budget(SHARD, "c1", 3_600_000, "refused")
+    assert [lease.target for lease in (await bench.claim()).leases] == [1, 1, 1]
+
+
+async def test_a_short_pause_does_not_hide_why_a_budget_is_shut(bench: Bench) -> None:
+    await bench.limit("c1")
+    await bench.limit("c2")
+    await bench.queue(targets=["c1", "c2"])
+    await bench.push(count=1)
+    await bench.engine.pause_budget(SHARD, "c1", 3_600_000, "no credit")
+    await bench.engine.pause_budget(SHARD, "c1", 1_000, "429", PauseCause.LIMIT)
+    assert (await bench.engine.headroom(SHARD, ["c1"]))["c1"].pause_reason == "no credit"
+    assert [lease.target for lease in (await bench.claim()).leases] == [1]

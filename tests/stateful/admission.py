@@ -38,7 +38,10 @@ def grant(model: Model, lease: Lease, holder: str, now_ms: int, lease_ms: int) -
         return held, ""
     queue = model.queues[QUEUES.index(lease.ref.flow.queue)]
     first = min(entry.target, len(queue.targets) - 1)
-    assert lease.target == first or (queue.spill and lease.target > first), f"{what} was granted on {lease.target}"
+    passed = queue.targets[first : lease.target]
+    serves = queue.spill or all(model.is_shut(name, now_ms) for name in passed)
+    assert lease.target >= first, f"{what} was granted on {lease.target}"
+    assert serves, f"{what} was granted on {lease.target}"
     connection = queue.targets[lease.target]
     for name in (*flow.budgets, *queue.budgets, connection):
         held.bookings[name] = _reserve(model, name, entry.in_tokens + entry.out_tokens, now_ms, what)

@@ -70,6 +70,7 @@ class Budget:
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     in_use: bool = False
     paused_until_ms: int = 0
+    shut: bool = False
     recovering: bool = False
     probe_until_ms: int = 0
     pauses: int = 0

@@ -73,6 +73,8 @@ class Machine(Endings):
                 self.run("set_queues", codec.queue_argument(queue))
             case op.PauseBudget(budget, pause_ms, refused):
                 account = self.model.budgets[budget]
+                if account.paused_until_ms <= now_ms + pause_ms:
+                    account.shut = not refused
                 account.paused_until_ms = max(account.paused_until_ms, now_ms + pause_ms)
                 account.recovering, account.probe_until_ms = True, 0
                 account.pauses += 1

@@ -116,6 +116,11 @@ class Model:
         if not flow.dead and entry.position <= flow.cursor:
             flow.waiting[entry.position] = (entry, due_ms)
 
+    def is_shut(self, name: str, now_ms: int) -> bool:
+        """It is paused or recovering, and not for a limit."""
+        budget = self.budgets.get(name)
+        return budget is not None and budget.shut and (budget.paused_until_ms > now_ms or budget.recovering)
+
     def in_flight(self, name: str) -> int:
         """Calls that count against a budget's max_in_flight."""
         return sum(name in held.bookings for flow in self.flows for held in flow.leased.values())

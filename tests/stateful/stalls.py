@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from scheduler.domain.work import Entry
 from tests.stateful.checks import HEAD, WIDTH, member, queue_of
 from tests.stateful.ledger import Budget
@@ -50,12 +52,18 @@ def _is_admitted(model: Model, seen: Seen, flow: Flow, entry: Entry, now_ms: int
     """What can never fit is handed out to be failed; a target that can never take an entry leaves the others."""
     queue, cost = model.queues[queue_of(flow.number)], entry.in_tokens + entry.out_tokens
     start = min(entry.target, len(queue.targets) - 1)
-    targets = queue.targets[start:] if queue.spill else queue.targets[start : start + 1]
+    targets = _serving(model, queue.targets[start:], now_ms, spill=queue.spill)
     binding = [*flow.budgets, *queue.budgets]
     if not all(_never(model, name, cost) or _admits(model, seen, name, cost, now_ms) for name in binding):
         return False
     fits = any(_admits(model, seen, name, cost, now_ms) for name in targets)
     return fits or all(_never(model, name, cost) for name in targets)
+
+
+def _serving(model: Model, targets: Sequence[str], now_ms: int, *, spill: bool) -> Sequence[str]:
+    """Without spill, the targets up to the first that is not shut."""
+    open_ones = [place for place, name in enumerate(targets) if not model.is_shut(name, now_ms)]
+    return targets if spill or not open_ones else targets[: open_ones[0] + 1]
 
 
 def _waits_with(state: dict[str, bytes], cost: int) -> bool:

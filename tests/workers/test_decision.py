@@ -71,6 +71,19 @@ def test_a_retry_backs_off_and_obeys_the_hint() -> None:
     assert decided(Retry("r", "c", after_ms=90_000)) == GiveBack(90_000, True, 0)
 
 
+def test_a_retry_of_a_spilling_resource_tries_the_targets_in_turn() -> None:
+    assert decided(Retry("r", "c"), targets=2, spill=True) == GiveBack(750, True, 1)
+    assert decided(Retry("r", "c"), targets=2, target=1, spill=True) == GiveBack(750, True, 0)
+    assert isinstance(decided(Retry("r", "c"), targets=2, target=1, attempts=5, spill=True), Record)
+
+
+def test_what_a_later_target_served_goes_back_to_its_own() -> None:
+    limit = Pause(5, "slow", PauseWhy.LIMIT)
+    assert decided(LimitHit(5, "slow"), targets=2, target=1, bound_for=0) == GiveBack(0, False, 0, limit)
+    assert decided(Retry("r", "c"), targets=2, target=1, bound_for=0) == GiveBack(750, True, 0)
+    assert decided(Failed("r", "c"), targets=3, target=1, bound_for=0) == GiveBack(0, True, 2)
+
+
 def test_max_retries_are_retries_after_the_first_attempt() -> None:
     assert isinstance(decided(Retry("r", "c"), attempts=4), GiveBack)
     assert decided(Retry("r", "c"), attempts=5) == Record(ItemStatus.FAILED, error_code="c", error_message="r")
