@@ -63,7 +63,7 @@ end
 
 -- Take one report over. Answers the model's definition when it changed.
 local function observe(id, connection, age_ms, refilled, limits, uses, calls)
-  local seen, model, found = learned.load(id), budget.load(id), 0
+  local seen, model = learned.load(id), budget.load(id)
   local changed = note_limits(seen, limits)
   if #calls > 0 then
     seen.places = seen.places or places.first()
@@ -81,11 +81,12 @@ local function observe(id, connection, age_ms, refilled, limits, uses, calls)
     local limit, dim = learned.find(books, code, name), code .. '.' .. name
     seen.dims[dim] = seen.dims[dim] or learned.dim()
     local others = limit and limit.sub_buckets and learned.others(books, limit, name, seen.dims[dim], report) or 0
-    if not model and others > learned.WORTH * report.limit then
+    if not model and others > 0 then
       model = learned.define(id, connection, seen)
       limit = learned.find(model, code, name)
     end
-    if model and others > 0 then found = found + learned.book(model, limit, name, seen.dims[dim], report, others) end
+    if model and others > 0 then learned.book(model, limit, name, seen.dims[dim], report, others) end
+    if model and limit and learned.keep(limit, seen.dims[dim], report) then model = learned.define(id, connection, seen) end
   end
   learned.save(id, seen)
   return changed and definition(id, seen) or nil

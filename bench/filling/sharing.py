@@ -54,6 +54,11 @@ def by_halves(since_us: int) -> float:
     return 2 * SHARE if since_us // (MINUTE_US // 2) % 2 else 0.0
 
 
+def nobody(_: int) -> float:
+    """Only we use it: nothing may be found that is not there."""
+    return 0.0
+
+
 class Observing:
     """What the observers of the workers do: the report of the call that left last, ten times a second."""
 
@@ -142,7 +147,8 @@ async def shared(lab: Laboratory, sharing: Sharing) -> list[Finding]:
     used = door.share_used(sharing.answers, end_us)
     run = f"others use the key {sharing.name}, {sharing.answers}"
     # Others that come in gusts are not promised anything: a full window has no room for what nobody foresees.
-    promised = sharing.others is steadily
+    promised = sharing.others is not by_halves
+    least = 0.98 if sharing.others is nobody else 0.95
     return [
         Finding(
             run,
@@ -150,7 +156,7 @@ async def shared(lab: Laboratory, sharing: Sharing) -> list[Finding]:
             "< 0.5 %" if promised else "",
             refused < 0.005 if promised else None,
         ),
-        Finding(run, f"used together {used:.1%}", "≥ 95 %", used >= 0.95),
+        Finding(run, f"used together {used:.1%}", f"≥ {least:.0%}", used >= least),
     ]
 
 
@@ -158,6 +164,11 @@ SHAPES = (("bucket 60 s", OPENAI), ("bucket 60 s", GENERIC), ("sliding", GENERIC
 RUNS = (
     *(
         Sharing(f"30 % all the time, {limit}, {profile.name}", shape, requests, tokens, steadily, profile)
+        for limit, requests, tokens in (("600 RPM", 600, None), ("600,000 TPM", None, 600_000))
+        for shape, profile in SHAPES
+    ),
+    *(
+        Sharing(f"not at all, {limit}, {profile.name}", shape, requests, tokens, nobody, profile)
         for limit, requests, tokens in (("600 RPM", 600, None), ("600,000 TPM", None, 600_000))
         for shape, profile in SHAPES
     ),

@@ -13,17 +13,18 @@
 local learned = {}
 
 local KEPT_S = 604800 -- a model that is silent for so long is forgotten
-learned.WORTH = 0.005 -- share of a limit that others must have used before a budget is made for it
+learned.WORTH = 0.02 -- share of a limit that others must have used before they are believed
+local FORGOTTEN = 0.005 -- share of a limit below which they are gone again
 local MOST = 0.9 -- share of a limit that may be booked for others: a report may be wrong
 local ROUNDED_MS = 1200 -- how far a reset may be off by rounding
 local STEADY_MS = 3000 -- after so long a moment that stays is told from one that moves
 local PACED_MS = 500 -- a find delays us by no more than this much of the limit
 local SURE = 10
-local MARGIN = 0.015 -- share of a window's limit that is kept free while others use it
+local MARGIN = 0.01 -- share of a window's limit that is kept free while others use it
 local LAG_MS = 500 -- what others do within this time is not known before our next calls arrive
 
 function learned.dim() return { score = 0, level = -1, n = 0, longest = 0, longest_at = 0, ends = 0, ends_at = 0,
-                                  fixed = false, others = 0, others_at = 0, limit = 0 } end
+                                  fixed = false, others = 0, others_at = 0, kept = 0, limit = 0 } end
 
 function learned.load(id)
   local packed = redis.call('HGET', key.budget(id), 'seen')
@@ -42,13 +43,22 @@ function learned.find(b, code, name)
   end
 end
 
+-- What of a limit is left free because others use it too.
+local function kept_of(seen, code, name)
+  local d = seen.dims[code .. '.' .. name]
+  return d and d.kept or 0
+end
+
 -- Make the model's budget what `seen` says. Without a past of its own it takes over the connection's books: what was
 -- used so far is then at least what is booked.
 function learned.define(id, connection, seen)
   local known = budget.load(id)
   local packed = { seen.version, seen.places and math.floor(seen.places.size) or -1 }
-  for _, limit in pairs(seen.limits) do
-    packed[#packed + 1] = { limit[1], limit[2], limit[3], limit[4], limit[5], limit[6], limit[7], share.of(connection) }
+  for code, limit in pairs(seen.limits) do
+    local requests, tokens = limit[3], limit[4]
+    if requests > 0 then requests = math.max(1, requests - kept_of(seen, code, 'requests')) end
+    if tokens > 0 then tokens = math.max(1, tokens - kept_of(seen, code, 'tokens')) end
+    packed[#packed + 1] = { limit[1], limit[2], requests, tokens, limit[5], limit[6], limit[7], share.of(connection) }
   end
   seen.version = seen.version + 1
   local past = known or connection
@@ -109,7 +119,8 @@ local function expected_use(b, limit, name, d, report, n, moment)
   end
   if not d.fixed then
     report.used = report.used * (limit.period_ms - (shard.now - moment)) / limit.period_ms
-    return booked(b, limit, name, n - limit.period_ms / SUB_MS, n)
+    -- A call arrives later than it was booked: at the far edge ours may still count there, where it has slid out here.
+    return booked(b, limit, name, n - limit.period_ms / SUB_MS - 1, n)
   end
   if ends < shard.now then return nil end
   return booked(b, limit, name, math.floor((ends - limit.period_ms) / SUB_MS), n)
@@ -125,9 +136,20 @@ end
 
 -- A window that is full answers 429, whoever filled it: while others use it, it must not be filled to the last call. (What is
 -- refilled continuously has no such edge.) Others come at random: three standard deviations of a Poisson process.
-local function margin(limit, d, report)
-  if d.others < learned.WORTH * report.limit then return 0 end
-  return MARGIN * report.limit + 3 * math.sqrt(d.others * LAG_MS / limit.period_ms)
+local function margin(limit, d, report, refilled)
+  if refilled or d.others < FORGOTTEN * report.limit then return 0 end
+  if d.kept == 0 and d.others < learned.WORTH * report.limit then return 0 end
+  return math.ceil(MARGIN * report.limit + 3 * math.sqrt(d.others * LAG_MS / limit.period_ms))
+end
+
+-- Set what is left free for others. Answers whether the limit must be defined anew: small changes are not worth it.
+function learned.keep(limit, d, report)
+  d.others = d.others * math.exp((d.others_at - shard.now) / limit.period_ms)
+  d.others_at = shard.now
+  local kept = margin(limit, d, report, d.refilled)
+  if kept == d.kept or kept > 0 and math.abs(kept - d.kept) < 0.005 * report.limit then return false end
+  d.kept = kept
+  return true
 end
 
 -- How much others used that no earlier report told of. report: {limit, used, reset_ms, rounded_to, refilled, moment}.
@@ -143,19 +165,22 @@ function learned.others(b, limit, name, d, report)
     expected, d.n, d.level = expected_use(b, limit, name, d, report, n, report.moment), n, -1
   end
   if not expected then return 0 end
-  return math.max(0, math.floor(report.used + (refilled and 0 or margin(limit, d, report)) - expected - report.rounded_to))
+  d.refilled = refilled
+  local found = math.floor(report.used - expected - report.rounded_to)
+  -- One report may be wrong by what was under way; who is new must have used something.
+  if d.others < FORGOTTEN * report.limit and found < learned.WORTH * report.limit then return 0 end
+  return math.max(0, found)
 end
 
--- Book what others used. Answers how much was booked.
+-- Book what others used.
 function learned.book(b, limit, name, d, report, amount)
   d.others = d.others * math.exp((d.others_at - shard.now) / limit.period_ms)
   d.others_at = shard.now
   amount = math.min(amount, math.floor(MOST * report.limit - d.others))
-  if amount <= 0 then return 0 end
+  if amount <= 0 then return end
   d.others = d.others + amount
   local paced = math.min(amount, report.limit * PACED_MS / limit.period_ms)
   local requests = name == 'requests'
   window.book(b, limit, math.min(b.bucket, math.floor(report.moment / SUB_MS)), requests and amount or 0, requests and 0 or amount)
   pace.advance(b, limit, requests and paced or 0, requests and 0 or paced)
-  return amount
 end
