@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.responses import Response
 
+from api.bodies import pieces
+from api.wiring import services_of
 from scheduler.domain.errors import TooLarge
 from scheduler.services.json_text import decoded
 from scheduler.services.views import encode
@@ -22,14 +24,14 @@ T = TypeVar("T")
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises TooLarge above the limit, without keeping more than that.
+    """The whole body, unpacked. Raises TooLarge above the limit, without keeping more than that, and as `pieces` does.
 
     A refused body is read on and thrown away up to a few times the limit: a client that still sends would otherwise
     see a broken connection in place of the answer.
     """
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    async for part in pieces(request, services_of(request).settings.client_stall_s):
         size += len(part)
         if size <= limit_bytes:
             parts.append(part)

@@ -9,12 +9,15 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
 
 import structlog
 import uvicorn
 import uvloop
 
 from api.app import create_app
+from api.connection import BoundedConnection, patience
 from scheduler.bootstrap import open_core
 from scheduler.logs import configure_logs
 from scheduler.settings import Settings
@@ -59,7 +62,7 @@ async def serve(settings: Settings) -> None:
             config = uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=cast(Any, partial(BoundedConnection, **patience(settings))),
                 ws="none",
                 log_config=None,
                 access_log=False,

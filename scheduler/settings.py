@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(104_857_600, ge=1024, description="Largest JSON body of a request, in bytes.")
     max_batch_items: int = Field(1_000_000, ge=1, description="Most items of a JSON batch.")
     max_line_bytes: int = Field(10_485_760, ge=1024, description="Longest line of an NDJSON batch, in bytes.")
+    client_stall_s: float = Field(
+        60.0,
+        gt=0,
+        le=3_600,
+        description="A client that takes nothing of an answer or sends nothing of a JSON body is cut off, in seconds.",
+    )
     upload_silence_s: float = Field(
         600.0, gt=0, le=86_400, description="An NDJSON upload that is silent for so long is given up, in seconds."
     )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
 from api.app import create_app
+from api.connection import HEAD_S, BoundedConnection, patience
 from api.wiring import Core
 from tests.polling import eventually
 
@@ -20,12 +23,12 @@ class _QuietServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(core: Core) -> AsyncIterator[str]:
+async def serving(core: Core, head_s: float = HEAD_S) -> AsyncIterator[str]:
     """Serve the API of `core`; yields its URL."""
     config = uvicorn.Config(
         create_app(core),
         port=0,
-        http="httptools",
+        http=cast(Any, partial(BoundedConnection, head_s=head_s, **patience(core.settings))),
         ws="none",
         log_config=None,
         access_log=False,
