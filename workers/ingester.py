@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from scheduler.ports.submissions import SubmissionStore
 from scheduler.services.ingestion import Ingestion
 
-LEASE_S = 20.0
-"""Far longer than a chunk takes to be read, checked and stored; so much later a dead ingester's work is begun anew."""
 IDLE_S = 0.3
 """Between two looks when there was nothing to do: what a small submission waits before it is looked at."""
 
@@ -23,12 +21,17 @@ class Turn:
 
 
 class Ingester:
-    """Takes one submission at a time; any number of them may run, in any process."""
+    """Takes one submission at a time; any number of them may run, in any process.
 
-    def __init__(self, store: SubmissionStore, ingestion: Ingestion, holder: str) -> None:
+    lease_s: far longer than a chunk takes to be read, checked and stored; so much later a dead ingester's work is begun
+    anew.
+    """
+
+    def __init__(self, store: SubmissionStore, ingestion: Ingestion, holder: str, lease_s: float) -> None:
         self._store = store
         self._ingestion = ingestion
         self._holder = holder
+        self._lease_s = lease_s
         self._idle = False
 
     def pause_s(self) -> float:
@@ -39,7 +42,7 @@ class Ingester:
         """Take one, and bring it on its way."""
         self._idle = True
         # A name of its own each time: what a lost lease's turn still writes must not pass for the next one's.
-        grip = await self._store.grip(f"{self._holder}/{secrets.token_hex(6)}", LEASE_S)
+        grip = await self._store.grip(f"{self._holder}/{secrets.token_hex(6)}", self._lease_s)
         if grip is None:
             return Turn()
         ingested = await self._ingestion.ingest(grip)

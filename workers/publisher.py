@@ -19,8 +19,6 @@ from scheduler.services import submission_events as events
 from scheduler.services.files import Files
 from scheduler.services.publishing import Publishing, Step
 
-LEASE_S = 15.0
-"""So much later another process goes on where a dead one stopped; far longer than a round takes."""
 MOST = 64
 """Submissions of one process."""
 IDLE_S = 0.25
@@ -45,7 +43,8 @@ class Published:
 class Publisher:
     """Holds submissions by lease, so that one process writes each; a few steps of each in turn.
 
-    folder: for parts. utc_now: wall time; clock: monotonic seconds. on_deliveries: webhooks may have been written.
+    folder: for parts. lease_s: so much later another process goes on where a dead one stopped. utc_now: wall time;
+    clock: monotonic seconds. on_deliveries: webhooks may have been written.
     """
 
     def __init__(
@@ -54,6 +53,7 @@ class Publisher:
         files: Files,
         folder: Path,
         holder: str,
+        lease_s: float,
         utc_now: Callable[[], datetime],
         clock: Callable[[], float],
         on_deliveries: Callable[[], None],
@@ -62,6 +62,7 @@ class Publisher:
         self._files = files
         self._folder = folder
         self._holder = holder
+        self._lease_s = lease_s
         self._utc_now = utc_now
         self._clock = clock
         self._on_deliveries = on_deliveries
@@ -76,7 +77,7 @@ class Publisher:
 
     async def run_once(self) -> Published:
         """One step of each submission that is ours."""
-        held = await self._store.hold(self._holder, LEASE_S, MOST)
+        held = await self._store.hold(self._holder, self._lease_s, MOST)
         self._forget({submission.batch_id for submission in held})
         lines = ended = expired = 0
         for submission in held:

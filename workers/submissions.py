@@ -24,6 +24,8 @@ from workers.spooler import Spooler
 
 INGESTERS = 2
 """So that a small submission need not wait for a large one before it."""
+LEASES = 2
+"""A submission is held for the time of so many leases of entries: its steps take longer than a renewal."""
 PARTS = "outgoing"
 """Folder beside the contents of files: results while they are written."""
 
@@ -44,9 +46,12 @@ class Submissions:
         opening = Opening(settings, store, engine, Tenants(store), Shards(recovery))
         self._threads = ThreadPoolExecutor(INGESTERS, thread_name_prefix="brim-ingest")
         ingestion = Ingestion(settings, store, files, opening, self._threads, _utc_now)
-        self._ingesters = [Ingester(store.submissions, ingestion, holder) for _ in range(INGESTERS)]
+        lease_s = LEASES * settings.lease_ms / 1000
+        self._ingesters = [Ingester(store.submissions, ingestion, holder, lease_s) for _ in range(INGESTERS)]
         folder = settings.files_dir / PARTS
-        self._publisher = Publisher(store.submissions, files, folder, holder, _utc_now, time.monotonic, on_deliveries)
+        self._publisher = Publisher(
+            store.submissions, files, folder, holder, lease_s, _utc_now, time.monotonic, on_deliveries
+        )
 
         spool = settings.spool_dir
         self._spoolers = [] if spool is None else [Spooler(store, files, spool, _utc_now)]
