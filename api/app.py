@@ -30,6 +30,7 @@ from api.routes import (
     message_batches,
     metrics,
     model_list,
+    pool_definitions,
     status,
     workspaces,
 )
@@ -56,6 +57,7 @@ ROUTERS = (
     ai_connections.router,
     ai_resources.router,
     api_keys.router,
+    pool_definitions.router,
 )
 
 

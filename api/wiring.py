@@ -25,6 +25,7 @@ from scheduler.services.keys import Authenticator
 from scheduler.services.message_batches import MessageBatches
 from scheduler.services.opening import Opening
 from scheduler.services.parked_connections import ParkedConnections
+from scheduler.services.pools import Pools
 from scheduler.services.progress import Progress
 from scheduler.services.recovery import Recovery
 from scheduler.services.reopening import Reopening
@@ -92,6 +93,7 @@ class Services:
     direct: DirectFace
     message_batches: MessageBatches
     parked: ParkedConnections
+    pools: Pools
 
 
 def build(core: Core) -> Services:
@@ -100,7 +102,7 @@ def build(core: Core) -> Services:
     tenants = Tenants(store)
     shards = Shards(core.recovery)
     authenticator = Authenticator(store.setup, settings.admin_key)
-    effects = SetupEffects(engine, tenants, shards)
+    effects = SetupEffects(store.setup, engine, tenants, shards)
     parked = ParkedConnections(store, engine, tenants, shards, lambda: datetime.now(UTC))
     form = ConnectionForm(core.vault, allow_noop=settings.allow_noop)
     opening = Opening(settings, store, engine, tenants, shards)
@@ -131,6 +133,7 @@ def build(core: Core) -> Services:
         setup=SetupObjects(store, tenants, form, effects, authenticator, parked),
         readings=Readings(store, engine, tenants, shards),
         parked=parked,
+        pools=Pools(store.setup, tenants, effects),
         explaining=Explaining(store, engine, tenants, shards, lambda: datetime.now(UTC)),
     )
 

@@ -42,7 +42,7 @@ end
 -- What binds the entry: the budgets that count its call in flight, as far as they are known.
 local function budgets_of(f, def, target)
   local ids = {}
-  local named = { f.budgets, def.budgets, { def.targets[target + 1], def.models[target + 1] } }
+  local named = { f.budgets, def.budgets, { def.targets[target + 1], def.models[target + 1], def.pools[target + 1] } }
   for _, list in ipairs(named) do
     for _, id in pairs(list) do
       if id ~= '' and budget.load(id) then ids[#ids + 1] = id end

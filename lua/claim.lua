@@ -119,8 +119,13 @@ local function grant(q, listed, e, target, budgets, probes, flag)
 end
 
 local function reserve_and_grant(q, listed, e, found)
+  local first = admission.below_share(q, found)
   local ids, probes = admission.reserve(q, e, found)
+  local vt = q.vt
   grant(q, listed, e, found.target, ids, probes, '')
+  -- What a pool is promised costs its queues nothing: they stay at the connection's present virtual time, where they are
+  -- served before those that were served last, and owe and are owed nothing afterwards.
+  if first then q.vt = math.max(vt, found.connection.v) end
 end
 
 -- The next entry of a flow does not fit a budget of tokens and holds its place there: of the few behind it, lease one

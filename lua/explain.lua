@@ -81,17 +81,16 @@ for i = 1, math.min(entry.ahead, #texts) do
   in_ahead, out_ahead = in_ahead + e.in_tokens, out_ahead + e.out_tokens
 end
 
--- The budgets of each target: its connection's, and what was learned of its model, once something was.
+-- The budgets of each target: its connection's, what was learned of its model, and its pool's, as far as they are.
 local wanted, targets, of_targets = {}, {}, {}
 for i, id in ipairs(q.def.targets) do
-  local model = q.def.models[i] or ''
   if i <= TARGETS then
-    targets[id], of_targets[#of_targets + 1] = true, id
-    if model ~= '' and budget.load(model) then
-      wanted[#wanted + 1], of_targets[#of_targets + 1] = { id, model }, model
-    else
-      wanted[#wanted + 1] = { id }
+    local names = { id }
+    for _, more in ipairs({ q.def.models[i] or '', q.def.pools[i] or '' }) do
+      if more ~= '' and budget.load(more) then names[#names + 1] = more end
     end
+    targets[id], wanted[#wanted + 1] = true, names
+    for _, name in ipairs(names) do of_targets[#of_targets + 1] = name end
   end
 end
 local accounts, told = {}, {}

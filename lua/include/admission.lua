@@ -32,15 +32,36 @@ local function first_block(ids, e, vt, ahead, binding)
   return nil, nil, never
 end
 
--- How long one target keeps the entry waiting: by its connection, or by what was learned of its model there. Answers
--- the wait, the budget that it is due to, and all that must be reserved.
+-- How long one target keeps the entry waiting: by its connection, by what was learned of its model there, or by what its
+-- pool may use of it. Answers the wait, the budget that it is due to, and all that must be reserved.
 local function target_wait(q, i, e, ahead)
-  local id, model = q.def.targets[i], q.def.models[i] or ''
+  local id = q.def.targets[i]
   local wait, connection = wait_on(id, e, q.vt, ahead)
   if wait == 0 and admission.crowded[id] and admission.open_slots <= 0 then wait = CROWDED_MS end
-  if wait ~= 0 or not budget.load(model) then return wait, id, { connection } end
-  local model_wait, learned = wait_on(model, e, q.vt, ahead)
-  return model_wait, model, { connection, learned }
+  if wait ~= 0 then return wait, id, { connection } end
+  local budgets = { connection }
+  for _, more in ipairs({ q.def.models[i] or '', q.def.pools[i] or '' }) do
+    if more ~= '' and budget.load(more) then
+      local more_wait, b = wait_on(more, e, q.vt, ahead)
+      if more_wait ~= 0 then return more_wait, more, budgets end
+      budgets[#budgets + 1] = b
+    end
+  end
+  return 0, id, budgets
+end
+
+-- Does the queue's pool use less of the minute of its target than its smallest share?
+function admission.below_share(q, found)
+  if q.def.min_share <= 0 then return false end
+  local pool = budget.load(q.def.pools[found.target + 1] or '')
+  for _, part in ipairs(pool and pool.def.limits or {}) do
+    for _, whole in ipairs(found.connection.def.limits) do
+      if whole.code == part.code and window.below(pool, part, q.def.min_share * whole.requests, q.def.min_share * whole.tokens) then
+        return true
+      end
+    end
+  end
+  return false
 end
 
 -- May an entry start? Answers one of

@@ -95,11 +95,14 @@ local function standing(t, def, b, covered)
   return math.max(1, wait) + math.ceil(slot_ms(b, t) * ahead), guess
 end
 
--- Budgets of target i: its connection's, and what was learned of its model there. nil: not defined.
+-- Budgets of target i: its connection's, what was learned of its model there, and its pool's. nil: not defined.
 local function of_target(def, i)
-  local connection, model = budget.load(def.targets[i]), budget.load(def.models[i] or '')
-  if not connection then return nil end
-  return model and { connection, model } or { connection }
+  local list = { budget.load(def.targets[i]) }
+  if #list == 0 then return nil end
+  for _, more in ipairs({ def.models[i] or '', def.pools[i] or '' }) do
+    if more ~= '' then list[#list + 1] = budget.load(more) end
+  end
+  return list
 end
 
 -- The worst of some budgets: the one that keeps the call waiting longest. Answers wait (0: none), guess, budget. What was

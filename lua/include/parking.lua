@@ -64,7 +64,7 @@ function parking.free_queue(name)
   redis.call('HDEL', key.queue_state(name), 'parked', 'need')
   if packed then
     local def = queue.decode(packed)
-    for _, ids in ipairs({ def.targets, def.budgets, def.models }) do
+    for _, ids in ipairs({ def.targets, def.budgets, def.models, def.pools }) do
       for _, id in ipairs(ids) do
         redis.call('ZREM', key.waiting(id), 'q|' .. name)
         budget.changed_line(id)

@@ -1,8 +1,10 @@
 -- queue: the sorted set of flows of one resource, and its place among the shard's queues.
 --
 -- queue-state is a hash:
---   def     cmsgpack {version, weight, spill (0/1), kind, {connection budget …}, {budget …}, {model budget or '' …}}
---             targets, those that bind every entry, and per target what was learned of its model (bound if it is defined)
+--   def     cmsgpack {version, weight, spill (0/1), kind, {connection budget …}, {budget …}, {model budget or '' …},
+--             {pool budget …}, min_share}
+--             targets, those that bind every entry, and per target what was learned of its model and what the resource's
+--             pool uses there (both bind if they are defined); the part of a connection's minute that the pool gets first
 --   vt      start tag among the queues of its connection (start-time fair queueing over tokens ÷ weight)
 --   at      start tag among the queues of the shard: its score while it is active
 --   v       virtual time of its flows: the start tag last served
@@ -14,7 +16,7 @@ local queue = {}
 function queue.decode(packed)
   local raw = cmsgpack.unpack(packed)
   return { version = raw[1], weight = raw[2], spill = raw[3] == 1, kind = raw[4], targets = raw[5], budgets = raw[6],
-           models = raw[7] or {} }
+           models = raw[7] or {}, pools = raw[8] or {}, min_share = raw[9] or 0 }
 end
 
 -- Make a queue claimable if it has flows, is not parked and belongs to our workers. In the shard it starts no earlier

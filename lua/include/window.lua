@@ -169,3 +169,11 @@ function window.restore(b, limit, index, requests, tokens)
   st[at + SUM_R], st[at + SUM_T] = math.max(st[at + SUM_R], requests), math.max(st[at + SUM_T], tokens)
   b.dirty = true
 end
+
+-- Is less used than these amounts? A limit of requests and tokens is used as much as the one that is used more.
+function window.below(b, limit, requests, tokens)
+  local used = 0
+  if requests > 0 then used = math.max(used, b.st[limit.at + SUM_R] / requests) end
+  if tokens > 0 then used = math.max(used, b.st[limit.at + SUM_T] / tokens) end
+  return used < 1 and (requests > 0 or tokens > 0)
+end

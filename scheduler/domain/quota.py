@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class QuotaUse(NamedTuple):
-    """One quota of one budget. code and period_index name its period as the engine counts it: nothing else reads them."""
+    """One quota of one budget. code and period_index name its period as the engine counts it; only it reads them."""
 
     budget_id: str
     code: str

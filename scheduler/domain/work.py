@@ -44,6 +44,8 @@ class BudgetKind(StrEnum):
     CONNECTION = "connection"
     MODEL = "model"
     """What was learned of one model on one connection."""
+    POOL = "pool"
+    """What a pool of resources uses of one connection."""
     RESOURCE = "resource"
     API_KEY = "key"
     BATCH = "batch"
@@ -109,7 +111,9 @@ class QueueDefinition:
     """What `set_queue` applies: `targets` are connection budget ids in order; `budgets` bind every entry of the queue.
 
     spill: later targets also add their headroom. weight: from the resource's priority. models: per target the budget
-    of its (connection, model), which binds its calls from when it is defined.
+    of its (connection, model), which binds its calls from when it is defined. pools: per target the budget of the
+    resource's pool there, likewise. min_share: as long as that counts less than this part of the connection's limit per
+    minute, the queue goes first there.
     """
 
     queue: QueueRef
@@ -120,6 +124,8 @@ class QueueDefinition:
     spill: bool = False
     kind: str = "llm"
     models: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    min_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ def queue_argument(definition: QueueDefinition) -> str:
             definition.targets,
             definition.budgets,
             definition.models,
+            definition.pools,
+            definition.min_share,
         ]
     )
 

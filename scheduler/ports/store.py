@@ -25,6 +25,7 @@ from scheduler.ports.learned import LearnedLimitStore, LearnedStore
 from scheduler.ports.outlook import OutlookStore
 from scheduler.ports.pages import Page
 from scheduler.ports.parkings import ParkingStore
+from scheduler.ports.pools import PoolStore
 from scheduler.ports.quotas import QuotaStore
 from scheduler.ports.retention import RetentionStore
 from scheduler.ports.submissions import SubmissionStore
@@ -89,7 +90,7 @@ class Reservation:
     batch_id: UUID
 
 
-class SetupStore(LearnedStore, LearnedLimitStore, Protocol):
+class SetupStore(LearnedStore, LearnedLimitStore, PoolStore, Protocol):
     """Workspaces, environments, connections, resources, keys. Names are unique within their parent (409
     ALREADY_EXISTS). Deleting what others refer to raises Conflict INVALID_STATE naming what does."""
 

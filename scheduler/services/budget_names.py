@@ -13,6 +13,7 @@ from scheduler.services.explain_views import Scope
 _SCOPES: dict[BudgetKind, Scope] = {
     BudgetKind.CONNECTION: "connection",
     BudgetKind.MODEL: "model",
+    BudgetKind.POOL: "pool",
     BudgetKind.RESOURCE: "resource",
     BudgetKind.API_KEY: "api-key",
     BudgetKind.BATCH: "batch",
@@ -22,7 +23,7 @@ _UUID_CHARS = 36
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a limit is. id: of the object; of a model: that of its connection."""
+    """Whose a limit is. id: of the object; of a model and of a pool: that of its connection."""
 
     scope: Scope
     id: str | None = None
@@ -52,7 +53,7 @@ class BudgetNames:
         except ValueError:
             return Owner("item", budget_id)
         match scope:
-            case "connection" | "model":
+            case "connection" | "model" | "pool":
                 return Owner(scope, rest[:_UUID_CHARS], self._connections.get(rest[:_UUID_CHARS]))
             case "resource":
                 return Owner(scope, rest, {str(key): name for key, name in self._resources.items()}.get(rest))

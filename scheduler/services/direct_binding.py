@@ -5,7 +5,8 @@ from __future__ import annotations
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import SetupStore
 from scheduler.services.direct_request import DirectRequest
-from scheduler.services.limits import connection_budget, key_budget, queue_definition, resource_budget
+from scheduler.services.limits import connection_budget, key_budget, resource_budget
+from scheduler.services.pool_limits import pool_budgets, pooled_queue
 from scheduler.services.shards import Shards
 
 
@@ -24,5 +25,7 @@ class DirectBinding:
         connections = [c for c in await self._setup.connections(key.environment_id) if c.connection_id in through]
         optional = [resource_budget(resource), key_budget(key)]
         budgets = [*map(connection_budget, connections), *(each for each in optional if each is not None)]
+        pools = next(iter(await self._setup.pool_definitions(key.environment_id)), None)
+        budgets += pool_budgets(pools, [resource], connections)
         await self._shards.run(shard, lambda: self._engine.set_limits(shard, budgets))
-        await self._shards.run(shard, lambda: self._engine.set_queues(shard, [queue_definition(resource)]))
+        await self._shards.run(shard, lambda: self._engine.set_queues(shard, [pooled_queue(resource, pools)]))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-Scope = Literal["connection", "model", "resource", "api-key", "batch", "item"]
+Scope = Literal["connection", "model", "pool", "resource", "api-key", "batch", "item"]
 State = Literal["waiting", "deferred", "running", "finished", "opening"]
 
 

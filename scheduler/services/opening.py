@@ -18,10 +18,10 @@ from scheduler.services.limits import (
     connection_budget,
     flow_definition,
     key_budget,
-    queue_definition,
     resource_budget,
 )
 from scheduler.services.model_limits import model_budgets
+from scheduler.services.pool_limits import pool_budgets, pooled_queue
 from scheduler.services.refill import CHUNK, Refill
 from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
@@ -118,8 +118,10 @@ class Opening:
         ]
         # What was learned is in the engine already; without limits to learn, calls begin few at a time.
         first = model_budgets(resources, connections, ())
-        await self._engine.set_limits(shard, [*budgets_of(batch, key, resources, connections), *first])
-        await self._engine.set_queues(shard, [queue_definition(resource) for resource in resources])
+        pools = next(iter(await self._store.setup.pool_definitions(batch.environment_id)), None)
+        parts = pool_budgets(pools, resources, connections)
+        await self._engine.set_limits(shard, [*budgets_of(batch, key, resources, connections), *first, *parts])
+        await self._engine.set_queues(shard, [pooled_queue(resource, pools) for resource in resources])
         return key
 
 

@@ -21,11 +21,11 @@ from scheduler.services.limits import (
     batch_budget,
     connection_budget,
     key_budget,
-    queue_definition,
     resource_budget,
 )
 from scheduler.services.model_limits import model_budgets
 from scheduler.services.parkings import reapply
+from scheduler.services.pool_limits import pool_budgets, pooled_queue
 from scheduler.services.refill import Refill
 from scheduler.settings import Settings
 
@@ -194,10 +194,13 @@ class Recovery:
         learned = await store.learned_limits([c.connection_id for c in connections])
         budgets = [*map(connection_budget, connections), *(b for b in optional if b is not None)]
         budgets += model_budgets(resources, connections, learned)
+        pools = {p.environment_id: p for p in await store.pool_definitions() if p.environment_id in here}
+        for definition in pools.values():
+            budgets += pool_budgets(definition, resources, connections)
         for chunk in _chunks(budgets):
             await self._engine.set_limits(shard, chunk, spent=spent)
             await self._restore(shard, chunk, spent=spent)
-        queues = [queue_definition(resource) for resource in resources]
+        queues = [pooled_queue(resource, pools.get(resource.environment_id)) for resource in resources]
         for start in range(0, len(queues), PAGE):
             await self._engine.set_queues(shard, queues[start : start + PAGE])
 

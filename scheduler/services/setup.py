@@ -19,6 +19,7 @@ from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import SetupStore, Store
 from scheduler.services.keys import MadeKey, hash_key, key_from
+from scheduler.services.pools import PoolBody, PoolDefinitionBody, Pools
 from scheduler.services.recovery import Recovery
 from scheduler.services.secrets import Vault
 from scheduler.services.setup_bodies import (
@@ -109,10 +110,11 @@ class _Applying:
 
     def __init__(self, core: CoreParts, environ: Mapping[str, str]) -> None:
         tenants = Tenants(core.store)
-        effects = SetupEffects(core.engine, tenants, Shards(core.recovery))
+        effects = SetupEffects(core.store.setup, core.engine, tenants, Shards(core.recovery))
         form = ConnectionForm(core.vault, allow_noop=core.settings.allow_noop)
         self._setup: SetupStore = core.store.setup
         self._objects = SetupObjects(core.store, tenants, form, effects)
+        self._pools = Pools(self._setup, tenants, effects)
         self._form = form
         self._environ = environ
         self._applied: list[AppliedObject] = []
@@ -159,6 +161,16 @@ class _Applying:
             await self._resource(address, table, f"{place}: resource[{position}]")
         for position, table in enumerate(wanted.api_key):
             await self._api_key(address, table, f"{place}: api_key[{position}]")
+        if wanted.pool:
+            await self._pool(address, wanted.pool, place)
+
+    async def _pool(self, address: Address, wanted: Sequence[Table], place: str) -> None:
+        """The file's pools are all that the environment has."""
+        bodies = [
+            converted(camel(table), PoolBody, f"{place}: pool[{position}]") for position, table in enumerate(wanted)
+        ]
+        definition, change = await self._pools.put(address, PoolDefinitionBody(pools=bodies))
+        self._note("pools", place, definition.environment_id, change)
 
     async def _connection(self, address: Address, table: Table, place: str) -> None:
         fields = camel(table)

@@ -27,6 +27,7 @@ class EnvironmentTable(Struct, forbid_unknown_fields=True):
     connection: list[Table] = []
     resource: list[Table] = []
     api_key: list[Table] = []
+    pool: list[Table] = []
 
 
 class WorkspaceTable(Struct, forbid_unknown_fields=True):

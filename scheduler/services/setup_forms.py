@@ -231,7 +231,8 @@ async def fill_key(
     )
     resources = before.resources if before else None
     if not isinstance(body.resources, UnsetType):
-        resources = await _resources_named(setup, address, body.resources)
+        named = body.resources
+        resources = None if named is None else await resources_named(setup, address, named)
     scopes = before.scopes if before else DEFAULT_SCOPES
     if not isinstance(body.scopes, UnsetType):
         scopes = frozenset(body.scopes or DEFAULT_SCOPES)
@@ -255,9 +256,8 @@ async def fill_key(
     )
 
 
-async def _resources_named(setup: SetupStore, address: Address, names: Sequence[str] | None) -> frozenset[UUID] | None:
-    if names is None:
-        return None
+async def resources_named(setup: SetupStore, address: Address, names: Sequence[str]) -> frozenset[UUID]:
+    """Resources by id or by name. Raises NotFound AI_RESOURCE_NOT_FOUND naming those that do not exist."""
     known = await setup.resources(address.environment_id)
     ids = {each.name: each.resource_id for each in known} | {str(each.resource_id): each.resource_id for each in known}
     missing = [name for name in names if name not in ids and name.lower() not in ids]
