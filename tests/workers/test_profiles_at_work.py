@@ -37,7 +37,7 @@ async def tokens_used(world: World, connection: Connection) -> int:
     [
         ("openai-compatible", openai_answer, 20),  # reserved: 10 + 10
         ("openai", refuse(400), 20),
-        ("gemini", openai_answer, 5),  # used: 3 + 2
+        ("gemini", openai_answer, 3),  # used: 3 in; it counts the input only
         ("vllm", refuse(400), 0),
     ],
 )
