@@ -1,9 +1,9 @@
 """Run the benches and print what they measured: `python -m bench [name …]`.
 
 `noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `shapes` five and then twelve,
-`refusals` one, `budgets` about ten (`--quick`: two), `failover` three, `others` six, `backlog` half a minute for
-200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of three
-masters.
+`refusals` one, `budgets` about ten (`--quick`: two), `failover` three, `others` six, `spilling` five, `backlog` half
+a minute for 200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of
+three masters.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import argparse
 import asyncio
 import sys
 
-from bench import backlog, failover, latency, limits, others, refusals, shapes, throughput
+from bench import backlog, failover, latency, limits, others, refusals, shapes, spilling, throughput
 from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog", "others")
+LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog", "others", "spilling")
 
 
 def show(name: str, value: str) -> None:
@@ -92,6 +92,17 @@ async def run_others() -> None:
     show(f"{kind}: most calls at once, slow start included", str(found.most_at_once))
 
 
+async def run_spilling() -> None:
+    """Two providers behind one resource."""
+    result = await spilling.spill()
+    show(f"spilling: of 2 × {spilling.RPM} RPM used from the second minute on", f"{result.share_used:.1%}")
+    show("spilling: worst sliding minute of each", ", ".join(map(str, result.worst_minutes)))
+    show("spilling: 429s", str(result.refused))
+    show(f"spilling: items completed of {spilling.ITEMS:,}, by each", f"{result.completed:,}: {result.served}")
+    kind = f"spilling: the first ends after {spilling.DOWN_AFTER} items: completed of {spilling.DOWN_ITEMS}, by each"
+    show(kind, f"{result.down_completed}: {result.down_served}")
+
+
 async def run_failover() -> None:
     """A cluster's master killed twice."""
     result = await failover.fail_over()
@@ -149,6 +160,8 @@ def main() -> int:
         asyncio.run(run_shapes())
     if "others" in names:
         asyncio.run(run_others())
+    if "spilling" in names:
+        asyncio.run(run_spilling())
     if "refusals" in names:
         asyncio.run(run_refusals())
     if "failover" in names:
