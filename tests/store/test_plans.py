@@ -24,6 +24,7 @@ _SAMPLES = {
     "text": "'x'",
     "bytea": "'x'",
     "float8": "1.0",
+    "timestamptz": "'2026-11-22T12:00:00Z'",
 }
 
 # Per query: each table it may touch, and the columns that must bound the index scan of it.
@@ -73,6 +74,9 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "batches": {"environment_id", "status", "batch_id"},
         "api_keys": {"api_key_id"},
     },
+    "file.get_file": {"files": {"file_id"}, "blobs": {"digest"}},
+    "file.files_newest_first": {"files": {"environment_id", "file_id"}, "blobs": {"digest"}},
+    "file.files_of_purpose_oldest_first": {"files": {"purpose", "environment_id", "file_id"}, "blobs": {"digest"}},
     "submission.get_submission": {
         "submissions": {"batch_id"},
         "batches": {"batch_id"},
@@ -108,6 +112,8 @@ EXPECTED_INDEXES: dict[str, set[tuple[str, str]]] = {
     "delivery.due_receivers": {("deliveries", "receiver_due_at_idx")},
     "delivery.lease_deliveries": {("deliveries", "receiver_due_at_idx"), ("deliveries", "pkey")},
     "delivery.record": {("deliveries", "delivery_id_idx"), ("deliveries", "pkey")},
+    "file.forget_files": {("files", "expiring"), ("files", "unready"), ("files", "pkey"), ("blobs", "pkey")},
+    "file.forget_blob": {("blobs", "pkey"), ("files", "by_content")},
     "submission.results": {
         ("outcomes", "batch_id_event_no_idx"),
         ("outcomes", "pkey"),
