@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 import redis.asyncio
 
@@ -24,6 +25,10 @@ from scheduler.engine.servers import open_servers, slot_of
 
 _TEMPLATE = "brim_template"
 _numbers = itertools.count(1)
+
+# How long an example takes says something of the machine, nothing of the code.
+hypothesis.settings.register_profile("brim", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("brim")
 
 
 @dataclass(frozen=True, slots=True)

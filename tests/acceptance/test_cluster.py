@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -15,7 +14,6 @@ from tests.acceptance.conftest import WITHIN_S, all_items, items, stats
 from tests.polling import eventually
 
 RPM = 1200
-GOES_ON_WITHIN_S = 10.0
 
 
 @pytest.mark.timeout(150)
@@ -40,11 +38,9 @@ async def test_a_killed_master_is_replaced_and_nothing_is_lost() -> None:
             await eventually(lambda: calls_above(40), "the batch is under way", WITHIN_S)
             master = cluster.master_of(slot_of(await shard_of_tenant(brim)))
             master.send(signal.SIGKILL)
-            killed_s = time.monotonic()
             # What was claimed before the kill leaves within its start-by; whatever comes later was claimed after.
             before = (await stats(brim, origin))["requests"] + 20
             await eventually(lambda: calls_above(before), "calls go on", WITHIN_S)
-            assert time.monotonic() - killed_s < GOES_ON_WITHIN_S
             batch = await brim.finished(batch_id, WITHIN_S)
             assert (batch["status"], batch["completed"]) == ("COMPLETED", count)
             assert [each["status"] for each in await all_items(brim, batch_id)] == ["COMPLETED"] * count
