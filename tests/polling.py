@@ -9,7 +9,7 @@ _PAUSE_S = 0.02
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], object], what: str, within_s: float = 15.0) -> None:
+def until(condition: Callable[[], object], what: str, within_s: float = 45.0) -> None:
     """Ask until `condition` is true. Fails the test, naming `what`, when the time is over."""
     deadline = time.monotonic() + within_s
     while not condition():
@@ -21,7 +21,7 @@ def until(condition: Callable[[], object], what: str, within_s: float = 15.0) ->
 async def eventually(condition: Callable[[], Awaitable[T]], what: str, within_s: float = ...) -> T: ...
 @overload
 async def eventually(condition: Callable[[], T], what: str, within_s: float = ...) -> T: ...
-async def eventually(condition: Callable[[], object], what: str, within_s: float = 15.0) -> object:
+async def eventually(condition: Callable[[], object], what: str, within_s: float = 45.0) -> object:
     """Like `until`, in an event loop; `condition` may be a coroutine function. Returns its first true answer."""
     deadline = time.monotonic() + within_s
     while True:
