@@ -25,6 +25,7 @@ LEASE_S = 60.0
 """Longer than the longest try (10 s connect + 30 s read) and its record."""
 IDLE_POLL_S = 1.0
 """Deliveries that another process wrote are seen after this at the latest."""
+SLOW_REMEMBERED = 10_000
 RECORD_S = 0.01
 """Results are gathered for so long before they are recorded in one statement."""
 
@@ -39,7 +40,8 @@ class Sent:
 
 
 class Sender:
-    """Sends what is due: so many at once in all, and so many to one receiver; one at a time to a slow one."""
+    """Sends what is due: so many at once in all, and so many to one receiver; one at a time to one that did not answer
+    the last time, and to no more of those than leave half of the places to others."""
 
     def __init__(
         self,
@@ -56,7 +58,8 @@ class Sender:
         self._session = session
         self._holder = holder
         self._concurrency = concurrency
-        # A claim may bring this many for one receiver that already has as many: together host_concurrency.
+        self._host_concurrency = host_concurrency
+        # A claim brings so many for one receiver; one that has more than the rest on their way is full.
         self._share = max(1, host_concurrency // 2)
         self._utc_now = utc_now
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,7 +81,12 @@ class Sender:
             await self._wait(IDLE_POLL_S)
             return Sent(0)
         deliveries = await self._store.claim(
-            self._holder, min(free, self._share), LEASE_S, except_receivers=self._full_receivers()
+            self._holder,
+            free,
+            LEASE_S,
+            per_receiver=self._share,
+            one_for=self._slow,
+            except_receivers=self._full_receivers(),
         )
         for delivery in deliveries:
             self._start(delivery)
@@ -120,8 +128,19 @@ class Sender:
         self._recorded.set()
 
     def _full_receivers(self) -> list[str]:
-        full = {receiver for receiver, count in self._busy.items() if count > self._share}
-        return sorted(full | {receiver for receiver in self._slow if self._busy[receiver]})
+        full = {receiver for receiver, count in self._busy.items() if count + self._share > self._host_concurrency}
+        busy = {receiver for receiver in self._slow if self._busy[receiver]}
+        # However many they are, slow ones leave half of the places to the others.
+        crowded = self._slow if len(busy) >= self._concurrency // 2 else busy
+        return sorted(full | crowded)
+
+    def _note(self, receiver: str, answer: Answer) -> None:
+        if answer.status is not None:
+            self._slow.discard(receiver)
+        elif not answer.refused:
+            if len(self._slow) >= SLOW_REMEMBERED:
+                self._slow.pop()
+            self._slow.add(receiver)
 
     def _start(self, delivery: Delivery) -> None:
         receiver = receiver_of(delivery.url)
@@ -134,7 +153,7 @@ class Sender:
         try:
             parcel = self._parcels.of(delivery, int(self._utc_now().timestamp()))
             answer = await post_callback(self._session, delivery.url, parcel.body, parcel.headers)
-            (self._slow.add if answer.status is None else self._slow.discard)(receiver)
+            self._note(receiver, answer)
             self._results.append(self._result(delivery, answer))
             self._recorded.set()
         except Exception:

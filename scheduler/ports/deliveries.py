@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -92,11 +92,19 @@ class DeliveryStore(Protocol):
         ...
 
     async def claim(
-        self, holder: str, limit: int, lease_s: float, *, except_receivers: Sequence[str] = ()
+        self,
+        holder: str,
+        limit: int,
+        lease_s: float,
+        *,
+        per_receiver: int | None = None,
+        one_for: Collection[str] = (),
+        except_receivers: Sequence[str] = (),
     ) -> Sequence[Delivery]:
         """Due deliveries, leased (SKIP LOCKED); fair over receivers: not all of one host first.
 
-        except_receivers: "host:port" (lower case, port always given) of those that are busy enough already.
+        per_receiver: at most so many for one. one_for, except_receivers: "host:port" (lower case, port always given) of
+        those that get one at most, and none.
         A lease that is not recorded within lease_s is due again by itself.
         """
         ...

@@ -30,13 +30,13 @@ FROM hops h ORDER BY h.hop;
 
 -- name: lease_deliveries
 -- Lease the oldest due of each receiver. The lease is the next due time: one that is not recorded comes back by itself.
--- Params: $1 receivers, $2 most per receiver, $3 most in all, $4 holder, $5 lease in seconds
+-- Params: $1 receivers, $2 most for each, $3 most in all, $4 holder, $5 lease in seconds
 WITH picked AS (
     SELECT p.batch_id, p.delivery_id
-    FROM unnest($1::text[]) AS r (receiver) CROSS JOIN LATERAL (
+    FROM unnest($1::text[], $2::integer[]) AS r (receiver, most) CROSS JOIN LATERAL (
         SELECT d.batch_id, d.delivery_id FROM deliveries d
         WHERE d.receiver = r.receiver AND d.state = 'waiting' AND d.due_at <= statement_timestamp()
-        ORDER BY d.due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ORDER BY d.due_at LIMIT r.most FOR UPDATE SKIP LOCKED
     ) p
     LIMIT $3
 )

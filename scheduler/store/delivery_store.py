@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -40,15 +40,22 @@ class PostgresDeliveryStore:
         )
 
     async def claim(
-        self, holder: str, limit: int, lease_s: float, *, except_receivers: Sequence[str] = ()
+        self,
+        holder: str,
+        limit: int,
+        lease_s: float,
+        *,
+        per_receiver: int | None = None,
+        one_for: Collection[str] = (),
+        except_receivers: Sequence[str] = (),
     ) -> Sequence[Delivery]:
         """Lease due deliveries, an equal share for each receiver; see the port."""
         due = await self._due_receivers(limit, except_receivers)
         if not due:
             return ()
-        leased = await self._database.fetch(
-            _SQL["lease_deliveries"], due, math.ceil(limit / len(due)), limit, holder, lease_s
-        )
+        share = min(math.ceil(limit / len(due)), limit if per_receiver is None else per_receiver)
+        most = [1 if receiver in one_for else share for receiver in due]
+        leased = await self._database.fetch(_SQL["lease_deliveries"], due, most, limit, holder, lease_s)
         return await self._payloads(leased)
 
     async def next_due_s(self) -> float | None:
