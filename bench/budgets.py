@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bench.filling import edges, fairness, page, sharing, targets
+from bench.filling import edges, fairness, page, parts, sharing, targets
 from bench.filling.cases import LIMITS, Case, Row, run
 from bench.filling.fairness import Finding
 from bench.filling.laboratory import Laboratory, laboratory
@@ -29,6 +29,7 @@ SCENARIOS: tuple[Callable[[Laboratory], Awaitable[list[Finding]]], ...] = (
     edges.one_huge_item,
     targets.two_targets,
     sharing.shared_key,
+    parts.pools,
 )
 
 

@@ -113,3 +113,22 @@ async def test_an_id_that_contradicts_a_name_is_refused(core: Core) -> None:
     await apply_configuration(core, TEXT, ENVIRON)
     with pytest.raises(Conflict):
         await apply_configuration(core, TEXT.replace(WORKSPACE, "33333333-3333-4333-8333-333333333333"), ENVIRON)
+
+
+async def test_pools_are_made_changed_and_left_alone(core: Core) -> None:
+    async def applied(share: float) -> tuple[str, str, str]:
+        pool = f"""
+[[workspace.environment.pool]]
+name = "gold"
+resources = ["sim-model"]
+min_share = {share}
+"""
+        return changes(await apply_configuration(core, TEXT + pool, ENVIRON))[-1]
+
+    assert await applied(0.25) == ("pools", "acme/prod", "created")
+    assert await applied(0.25) == ("pools", "acme/prod", "unchanged")
+    assert await applied(0.5) == ("pools", "acme/prod", "updated")
+    [definition] = await core.store.setup.pool_definitions()
+    assert (definition.pools[0].min_share, definition.pools[0].max_share, definition.version) == (0.5, 1.0, 2)
+    with pytest.raises(Invalid, match=r"acme/prod: pool\[0\]"):
+        await applied(1.5)
