@@ -11,7 +11,7 @@ import redis.exceptions
 
 from brim_server.running.eviction import UnfitRedis, complaint_about, read_policies
 from scheduler.bootstrap import Core, open_core
-from scheduler.domain.errors import BrimError
+from scheduler.domain.errors import BrimError, Unavailable
 from scheduler.engine.address import read_url
 from scheduler.settings import Settings
 from scheduler.store.migrations import NewerDatabase, pending
@@ -85,7 +85,21 @@ async def _core(settings: Settings) -> list[Finding]:
         alive = await core.store.shards.alive(_ALIVE_WITHIN_S)
         workers = sum(1 for process in alive if process["kind"] == "worker")
         detail = f"{workers} alive" if workers else f"none was heard of within {_ALIVE_WITHIN_S:.0f} s"
-        return [Finding("workers", workers > 0, detail), await _queues(core, workers), await _connections(core)]
+        return [
+            Finding("workers", workers > 0, detail),
+            await _queues(core, workers),
+            await _connections(core),
+            await _files(core),
+        ]
+
+
+async def _files(core: Core) -> Finding:
+    """Whether uploaded files are where this process looks for them."""
+    try:
+        wrong = await core.files.check()
+    except Unavailable as error:
+        return Finding("files", False, error.message)
+    return Finding("files", wrong is None, wrong or "can be reached")
 
 
 async def _connections(core: Core) -> Finding:

@@ -40,6 +40,10 @@ class DiskBlobs:
         """Read a content; see the port."""
         return await asyncio.to_thread(self._open, blob)
 
+    async def reach(self) -> None:
+        """Look whether the folder can be written, or made; see the port."""
+        await asyncio.to_thread(self._reach)
+
     async def remove(self, digest: bytes) -> None:
         """Remove a content; see the port."""
         await asyncio.to_thread(self._remove, digest)
@@ -47,6 +51,13 @@ class DiskBlobs:
     async def sweep(self) -> int:
         """Remove drafts of processes that died; see the port."""
         return await asyncio.to_thread(drafts.sweep, self._incoming)
+
+    def _reach(self) -> None:
+        folder = self._folder.absolute()
+        nearest = next(each for each in (folder, *folder.parents) if each.exists())
+        with told("reaching"):
+            if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+                raise PermissionError(f"{nearest} cannot be written")
 
     def _place(self, draft: DiskDraft) -> Blob:
         blob = draft.seal()

@@ -71,6 +71,11 @@ class ObjectBlobs:
                 return None
         return ObjectReading(self._store, blob)
 
+    async def reach(self) -> None:
+        """Ask for a content that nobody has; see the port."""
+        with _told("reaching"):
+            await self._size(bytes(32))
+
     async def remove(self, digest: bytes) -> None:
         """Remove a content; see the port."""
         with _told("removing"), contextlib.suppress(FileNotFoundError):

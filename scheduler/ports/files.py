@@ -35,6 +35,10 @@ class FileStore(Protocol):
         """By file id, hence by time. `after`: the last id of the page before, which need not exist any more."""
         ...
 
+    async def newest(self) -> File | None:
+        """The newest file of all: its content must be there for every process."""
+        ...
+
     async def delete(self, environment_id: UUID, file_id: UUID) -> Blob | None:
         """Forget a file; its content, which may have become unused. None if it does not exist."""
         ...
@@ -100,6 +104,10 @@ class BlobStore(Protocol):
 
     async def open(self, blob: Blob) -> Reading | None:
         """Read a content; None when it is not there."""
+        ...
+
+    async def reach(self) -> None:
+        """Look whether it could be used, without changing anything. Raises Unavailable."""
         ...
 
     async def remove(self, digest: bytes) -> None:

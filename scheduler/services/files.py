@@ -73,6 +73,17 @@ class Files:
             raise InvariantBroken(f"the content of file {file.file_id} is missing from the file store")
         return reading
 
+    async def check(self) -> str | None:
+        """What is wrong with the file store as this process sees it; None: nothing. Raises Unavailable."""
+        await self._blobs.reach()
+        newest = await self._store.newest()
+        reading = None if newest is None else await self._blobs.open(newest.blob)
+        if reading is None and newest is not None:
+            return "the newest file is not there: do all processes share one folder or object store?"
+        if reading is not None:
+            reading.close()
+        return None
+
     async def delete(self, environment_id: UUID, file_id: UUID) -> bool:
         """Forget a file, and its content if no other file has the same; False if it does not exist."""
         blob = await self._store.delete(environment_id, file_id)

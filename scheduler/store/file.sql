@@ -22,6 +22,11 @@ UPDATE files f SET ready = true FROM blobs b WHERE f.file_id = $1 AND b.digest =
 SELECT f.*, b.size_bytes FROM files f JOIN blobs b USING (digest)
 WHERE f.file_id = $2 AND f.environment_id = $1 AND f.ready AND (f.expires_at IS NULL OR f.expires_at > now());
 
+-- name: newest_file
+-- The newest file of all environments.
+SELECT f.*, b.size_bytes FROM files f JOIN blobs b USING (digest)
+WHERE f.ready AND (f.expires_at IS NULL OR f.expires_at > now()) ORDER BY f.file_id DESC LIMIT 1;
+
 -- name: files_newest_first
 -- A page of the files of an environment. Uses files_by_environment.
 -- Params: $1 environment, $2 before this file or null, $3 how many

@@ -65,6 +65,11 @@ class PostgresFileStore:
         row = await self._database.fetchrow(_SQL["get_file"], environment_id, file_id)
         return None if row is None else _file_of(row)
 
+    async def newest(self) -> File | None:
+        """The newest file of all; see the port."""
+        row = await self._database.fetchrow(_SQL["newest_file"])
+        return None if row is None else _file_of(row)
+
     async def page(
         self, environment_id: UUID, *, purpose: Purpose | None, newest_first: bool, after: UUID | None, limit: int
     ) -> Page[File]:

@@ -54,6 +54,11 @@ async def test_a_content_is_found_by_its_digest(blobs: BlobStore) -> None:
     assert await read(await blobs.open(blob), 7, 7) == b""
 
 
+async def test_looking_whether_it_can_be_used_changes_nothing(blobs: BlobStore, tmp_path: Path) -> None:
+    await blobs.reach()
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_an_empty_content_is_one_too(blobs: BlobStore) -> None:
     blob = await put(blobs, b"")
     assert await read(await blobs.open(blob)) == b""

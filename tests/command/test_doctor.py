@@ -1,12 +1,16 @@
 """What the doctor finds wrong."""
 
 import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import redis.asyncio
 
 from brim_server.running.checkup import Finding, examine, examine_this_host
 from scheduler.bootstrap import open_core
+from scheduler.domain.file import NewFile, Purpose
 from scheduler.settings import Settings
 
 
@@ -26,6 +30,27 @@ async def test_a_worker_that_was_heard_of_counts(empty_redis: str, database: str
         await core.store.shards.beat("a-holder", "worker", {})
     found = _by_name(await examine(settings))
     assert found["workers"] == Finding("workers", True, "1 alive")
+
+
+async def test_files_that_others_have_and_we_do_not_are_trouble(
+    empty_redis: str, database: str, tmp_path: Path
+) -> None:
+    ours, others = (
+        Settings(redis_url=empty_redis, database_url=database, files_dir=tmp_path / name) for name in ("a", "b")
+    )
+    async with open_core(others) as core:
+        await core.store.shards.beat("a-holder", "worker", {})
+        assert _by_name(await examine(ours))["files"] == Finding("files", True, "can be reached")
+        workspace_id, environment_id, file_id = uuid4(), uuid4(), uuid4()
+        await core.store.setup.put_workspace(workspace_id, "w", create=True)
+        await core.store.setup.put_environment(workspace_id, environment_id, "e", create=True)
+        new = NewFile(workspace_id, environment_id, file_id, Purpose.EVALS, "a", datetime.now(UTC), None)
+        async with core.files.drafting() as draft:
+            await core.files.keep(draft, new)
+    assert _by_name(await examine(others))["files"].good
+    assert "share" in _by_name(await examine(ours))["files"].detail
+    (tmp_path / "a").write_bytes(b"in the way")
+    assert _by_name(await examine(ours))["files"].detail == "The file store is full or cannot be reached."
 
 
 async def test_a_worker_elsewhere_does_not_speak_for_this_host(empty_redis: str, database: str) -> None:
