@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from fastapi import Request
@@ -25,6 +25,7 @@ from scheduler.services.keys import Authenticator
 from scheduler.services.message_batches import MessageBatches
 from scheduler.services.opening import Opening
 from scheduler.services.parked_connections import ParkedConnections
+from scheduler.services.parkings import Parkings
 from scheduler.services.pools import Pools
 from scheduler.services.progress import Progress
 from scheduler.services.recovery import Recovery
@@ -104,6 +105,7 @@ def build(core: Core) -> Services:
     authenticator = Authenticator(store.setup, settings.admin_key)
     effects = SetupEffects(store.setup, engine, tenants, shards)
     parked = ParkedConnections(store, engine, tenants, shards, lambda: datetime.now(UTC))
+    parkings = Parkings(store.parkings, engine, timedelta(seconds=settings.park_s), lambda: datetime.now(UTC))
     form = ConnectionForm(core.vault, allow_noop=settings.allow_noop)
     opening = Opening(settings, store, engine, tenants, shards)
     extension = Extension(store, engine, settings.window_entries)
@@ -113,7 +115,7 @@ def build(core: Core) -> Services:
     submissions = Submissions(settings, store, core.files, core.vault, control)
     return Services(
         settings=settings,
-        direct=DirectFace(settings, store.setup, engine, engine.grants, tenants, shards, core.vault),
+        direct=DirectFace(settings, store.setup, engine, engine.grants, tenants, shards, core.vault, parkings),
         store=store,
         engine=engine,
         tenants=tenants,

@@ -158,7 +158,7 @@ class Worker:
         refiller = Refiller(Refill(store, engine), self._recovery)
         learner = Learner(store.setup)
         observer = Observer(engine, store.setup, clock)
-        parker = Parker(Parkings(store, engine, timedelta(seconds=settings.park_s), _utc_now), clock)
+        parker = Parker(Parkings(store.parkings, engine, timedelta(seconds=settings.park_s), _utc_now), clock)
         dispatcher: Dispatcher
 
         def was_late() -> None:

@@ -30,11 +30,9 @@ from scheduler.services.direct_leases import DirectLeases, HeldCall
 from scheduler.services.direct_line import DirectLine
 from scheduler.services.direct_request import DirectRequest
 from scheduler.services.limits import key_budget, queue_ref
+from scheduler.services.parkings import ALL_MODELS, Parkings
 from scheduler.services.tenants import Tenants
 
-FATAL_PAUSE_MS = 60_000
-LONGEST_FATAL_PAUSE_MS = 15 * 60_000
-"""How long a connection rests that said that it will not work (no credit, key refused)."""
 FIRST_UNSAID_MS = 1_000
 LONGEST_UNSAID_MS = 60_000
 """How long one rests that said "too much" and not until when: doubling each time in a row."""
@@ -103,6 +101,7 @@ class DirectCalls:
         leases: DirectLeases,
         adapter: Adapter,
         streaming: Streaming,
+        parkings: Parkings,
         clock: Callable[[], float],
         *,
         allow_noop: bool,
@@ -115,6 +114,7 @@ class DirectCalls:
         self._leases = leases
         self._adapter = adapter
         self._streaming = streaming
+        self._parkings = parkings
         self._clock = clock
         self._allow_noop = allow_noop
         self._unsaid: dict[str, int] = {}
@@ -287,12 +287,21 @@ class DirectCalls:
         )
         match end:
             case LimitHit():
-                await self._pause(held, budget, end.after_ms or self._unsaid_ms(budget), end.reason, PauseCause.LIMIT)
+                await self._pause(held, budget, end.after_ms or self._unsaid_ms(budget), end.reason)
                 self._leases.give_up(held, refund)
                 return None
-            case Fatal(scope=FatalScope.CONNECTION):
-                rest_ms = min(max(end.after_ms or 0, FATAL_PAUSE_MS), LONGEST_FATAL_PAUSE_MS)
-                await self._pause(held, budget, rest_ms, end.reason)
+            case Fatal(scope=FatalScope.CONNECTION | FatalScope.MODEL):
+                # Before the lease ends: whoever it lets in must find it shut.
+                model = request.resource.targets[held.lease.target].model
+                shut = model if end.scope is FatalScope.MODEL else ALL_MODELS
+                await self._parkings.park(
+                    held.shard,
+                    account.connection_id,
+                    shut,
+                    code=end.code,
+                    reason=end.reason,
+                    told_ms=end.after_ms,
+                )
             case Retry() | Failed() | Fatal():
                 pass
             case _:
@@ -307,15 +316,13 @@ class DirectCalls:
         times = self._unsaid[budget] = self._unsaid.get(budget, 0) + 1
         return int(min(LONGEST_UNSAID_MS, FIRST_UNSAID_MS << min(times - 1, 16)))
 
-    async def _pause(
-        self, held: HeldCall, budget: str, pause_ms: int, reason: str, cause: PauseCause = PauseCause.TROUBLE
-    ) -> None:
+    async def _pause(self, held: HeldCall, budget: str, pause_ms: int, reason: str) -> None:
         """Before the lease ends: whoever it lets in must find the budget shut."""
         try:
-            await self._engine.pause_budget(held.shard, budget, pause_ms, reason, cause)
+            await self._engine.pause_budget(held.shard, budget, pause_ms, reason, PauseCause.LIMIT)
         except Unavailable:
             return
-        metrics.PAUSES.labels("limit" if cause is PauseCause.LIMIT else "fatal").inc()
+        metrics.PAUSES.labels("limit").inc()
         _log.warning("connection.paused", budget=budget, ms=pause_ms, reason=reason)
 
 

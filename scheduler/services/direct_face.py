@@ -18,6 +18,7 @@ from scheduler.services.direct_calls import DirectCalls
 from scheduler.services.direct_leases import DirectLeases
 from scheduler.services.direct_line import DirectLine, Grants
 from scheduler.services.direct_request import DirectRequests
+from scheduler.services.parkings import Parkings
 from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
 from scheduler.settings import Settings
@@ -36,6 +37,7 @@ class DirectFace:
         tenants: Tenants,
         shards: Shards,
         vault: Unsealer,
+        parkings: Parkings,
     ) -> None:
         clock = time.monotonic
         holder = f"direct-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -52,6 +54,7 @@ class DirectFace:
             self._leases,
             Adapters(self._session),
             Streaming(self._session, time.time),
+            parkings,
             clock,
             allow_noop=settings.allow_noop,
         )

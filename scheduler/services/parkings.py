@@ -13,6 +13,7 @@ from scheduler.domain.errors import Unavailable
 from scheduler.domain.parking import Parking, due_at
 from scheduler.domain.work import BudgetDefinition, BudgetKind, budget_id
 from scheduler.ports.engine import Engine
+from scheduler.ports.parkings import ParkingStore
 from scheduler.ports.store import Store
 from scheduler.services.limits import model_budget_id
 
@@ -24,8 +25,10 @@ _log = structlog.get_logger(__name__)
 class Parkings:
     """Parks connections, or single models of them. otherwise: for how long, where the provider does not say."""
 
-    def __init__(self, store: Store, engine: Engine, otherwise: timedelta, now: Callable[[], datetime]) -> None:
-        self._store = store
+    def __init__(
+        self, parkings: ParkingStore, engine: Engine, otherwise: timedelta, now: Callable[[], datetime]
+    ) -> None:
+        self._parkings = parkings
         self._engine = engine
         self._otherwise = otherwise
         self._now = now
@@ -55,7 +58,7 @@ class Parkings:
         )
         metrics.PARKINGS.labels("model" if model else "connection").inc()
         try:
-            await self._store.parkings.park(Parking(connection_id, model, code, reason, now, due))
+            await self._parkings.park(Parking(connection_id, model, code, reason, now, due))
         except Unavailable as error:
             _log.warning("parking.unstored", connection=str(connection_id), reason=error.message)
         return shut

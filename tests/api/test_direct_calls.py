@@ -297,6 +297,8 @@ async def test_refusals_are_those_of_the_provider_where_they_concern_the_request
     assert caught.value.status_code == 502
     assert "sk-" not in caught.value.response.text
     await idle(world, connection)
+    shown = (await world.admin.get(f"{world.at('ai-connection')}/{connection}")).json()
+    assert [each["code"] for each in shown["parked"]] == ["PROVIDER_KEY_REFUSED"]
 
 
 async def test_what_is_wrong_with_a_request_is_named(

@@ -16,7 +16,7 @@ REASON = "You exceeded your current quota."
 
 async def park(world: ApiWorld, model: str = "") -> None:
     """What a worker does at a fatal answer."""
-    parkings = Parkings(world.core.store, world.core.engine, timedelta(hours=1), lambda: datetime.now(UTC))
+    parkings = Parkings(world.core.store.parkings, world.core.engine, timedelta(hours=1), lambda: datetime.now(UTC))
     done = await parkings.park(
         await world.shard(), UUID(world.connection), model, code="PROVIDER_NO_CREDIT", reason=REASON, told_ms=None
     )
