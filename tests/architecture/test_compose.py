@@ -73,7 +73,8 @@ def test_keys_have_no_default() -> None:
 def test_ours_reach_the_servers_by_their_names() -> None:
     for name in ("migrate", "api", "worker"):
         environment = _SERVICES[name]["environment"]
-        assert environment["BRIM_REDIS_URL"] == "redis://redis:6379/0"
+        # Theirs in place of ours: one server, or a cluster.
+        assert environment["BRIM_REDIS_URL"] == "${BRIM_REDIS_URL:-redis://redis:6379/0}"
         assert environment["BRIM_DATABASE_URL"] == "postgresql://brim@postgres:5432/brim"
         assert environment["PGPASSWORD"] == _SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"]
 
