@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,8 +19,10 @@ from scheduler.services import submission_events as events
 from scheduler.services.files import Files
 from scheduler.services.publishing import Publishing, Step
 
-MOST = 64
+MOST = 1_000
 """Submissions of one process."""
+OPEN = 100
+"""Submissions whose parts are kept open; those of others are opened, and compared with their record, when needed."""
 IDLE_S = 0.25
 """Between two rounds in which nothing came."""
 REST_S = 2.0
@@ -78,9 +80,9 @@ class Publisher:
     async def run_once(self) -> Published:
         """One step of each submission that is ours."""
         held = await self._store.hold(self._holder, self._lease_s, MOST)
-        self._forget({submission.batch_id for submission in held})
+        self._forget(held.batch_ids)
         lines = ended = expired = 0
-        for submission in held:
+        for submission in held.due:
             if self._resting.get(submission.batch_id, float("-inf")) > self._clock():
                 continue
             try:
@@ -96,7 +98,7 @@ class Publisher:
         if self._busy:
             self._on_deliveries()
         await self._sweep()
-        return Published(len(held), lines, ended, expired)
+        return Published(len(held.batch_ids), lines, ended, expired)
 
     async def let_go(self) -> None:
         """The process ends: another may go on at once."""
@@ -108,10 +110,12 @@ class Publisher:
         batch_id, progress = submission.batch_id, submission.progress
         if submission.started_at is None and progress is not None and progress.begun:
             await self._store.start(batch_id, self._holder, events.started(submission))
-        writing = self._writing.get(batch_id)
+        writing = self._writing.pop(batch_id, None)
         if writing is None:
             writing = Publishing(batch_id, self._store, self._files, self._folder, self._holder)
-            self._writing[batch_id] = writing
+        self._writing[batch_id] = writing  # last: it was used last
+        if len(self._writing) > OPEN:
+            self._drop(next(iter(self._writing)))
         step = await writing.step(submission, self._utc_now(), self._clock())
         if step.ended or step.lost:
             self._drop(batch_id)
@@ -140,7 +144,7 @@ class Publisher:
             live = await self._store.unended(sorted({batch_id for batch_id, _ in parts}))
             await asyncio.to_thread(_remove, [path for batch_id, path in parts if batch_id not in live])
 
-    def _forget(self, kept: set[UUID]) -> None:
+    def _forget(self, kept: Set[UUID]) -> None:
         for batch_id in self._writing.keys() - kept:
             self._drop(batch_id)
         self._resting = {batch_id: until_s for batch_id, until_s in self._resting.items() if batch_id in kept}

@@ -40,6 +40,14 @@ class Result:
     request_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class HeldSubmissions:
+    """What a holder has to write. due: those that there is something to do for."""
+
+    batch_ids: Set[UUID]
+    due: Sequence[Submission]
+
+
 class Gripped(Protocol):
     """A submission that is being checked by one holder; of one task at a time. Each method raises Conflict
     INVALID_STATE when the lease went to another or the submission was cancelled: stop then, whoever has it goes on."""
@@ -120,7 +128,7 @@ class SubmissionStore(Protocol):
         """Take the oldest unchecked submission that nobody holds. holder: a name that is used once."""
         ...
 
-    async def hold(self, holder: str, lease_s: float, most: int) -> Sequence[Submission]:
+    async def hold(self, holder: str, lease_s: float, most: int) -> HeldSubmissions:
         """Those whose results are this holder's to write: the ones it has, renewed, and more up to `most`."""
         ...
 

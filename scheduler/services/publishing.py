@@ -77,7 +77,7 @@ class Publishing:
         if results:
             return await self._write(submission, written, results, now_s)
         if progress.ended_at is None:
-            return Step()
+            return await self._skip(written, progress.last_event)
         return await self._publish(submission, written, progress.ended_at, now)
 
     def close(self) -> None:
@@ -97,6 +97,15 @@ class Publishing:
 
     def _cut_back(self, recorded: Written) -> bool:
         return self._output.begin(recorded.output) and self._errors.begin(recorded.errors)
+
+    async def _skip(self, written: Written, last_event: int) -> Step:
+        """Events that are no outcomes: its creation."""
+        if last_event > written.told_event:
+            following = replace(written, told_event=last_event)
+            if not await self._store.advance(self._batch_id, self._holder, written, following, []):
+                return Step(lost=True)
+            self._written = following
+        return Step()
 
     async def _write(self, submission: Submission, written: Written, results: Sequence[Result], now_s: float) -> Step:
         # Unknown until the record is made: after a failure the parts are cut back to it.

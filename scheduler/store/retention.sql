@@ -23,7 +23,7 @@ WITH old AS (
 DELETE FROM submissions s USING old WHERE s.batch_id = old.batch_id;
 
 -- name: old_partitions
--- (table, start of its week) of partitions whose whole week lies before a time, oldest first.
+-- Partitions, as (table, start of its week), whose whole week lies before a time, oldest first.
 -- Params: $1 time
 SELECT p.parent, p.week FROM (
     SELECT h.inhparent::regclass::text AS parent,

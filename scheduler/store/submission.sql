@@ -153,10 +153,12 @@ UPDATE submissions s SET holder = $1, held_until = clock_timestamp() + $2 * inte
 FROM (SELECT batch_id FROM mine UNION ALL SELECT batch_id FROM free) t WHERE s.batch_id = t.batch_id;
 
 -- name: held_running
--- Those that a holder has. Uses submissions_running.
+-- Those that a holder has, and whether there is anything to do for them. Uses submissions_running.
 -- Params: $1 holder
-SELECT batch_id FROM submissions
-WHERE in_progress_at IS NOT NULL AND ended_at IS NULL AND holder = $1 ORDER BY batch_id;
+SELECT s.batch_id, b.last_event > s.told_event OR b.completed_at IS NOT NULL OR s.expires_at <= clock_timestamp()
+    OR (s.started_at IS NULL AND b.status <> 'PENDING') AS is_due
+FROM submissions s CROSS JOIN LATERAL (SELECT * FROM batches b WHERE b.batch_id = s.batch_id LIMIT 1) b
+WHERE s.in_progress_at IS NOT NULL AND s.ended_at IS NULL AND s.holder = $1 ORDER BY s.batch_id;
 
 -- name: results
 -- Outcomes in the order of their events with what the files tell of their items. "event_no > 0" names the index

@@ -10,7 +10,7 @@ from uuid import UUID
 from scheduler.domain.errors import InvariantBroken, NotFound
 from scheduler.domain.submission import Ending, NewSubmission, SourceFormat, Submission, Written
 from scheduler.ports.pages import Page
-from scheduler.ports.submissions import Result, WebhookEvent
+from scheduler.ports.submissions import HeldSubmissions, Result, WebhookEvent
 from scheduler.store.database import Database
 from scheduler.store.rows import json_text, receiver_of_url
 from scheduler.store.statements import load_statements
@@ -93,11 +93,12 @@ class PostgresSubmissionStore:
         (submission,) = await self._many([batch_id])
         return PostgresGrip(self._database, submission, holder, lease_s)
 
-    async def hold(self, holder: str, lease_s: float, most: int) -> Sequence[Submission]:
+    async def hold(self, holder: str, lease_s: float, most: int) -> HeldSubmissions:
         """Those whose results this holder writes; see the port."""
         await self._database.execute(_SQL["hold_running"], holder, lease_s, most)
         rows = await self._database.fetch(_SQL["held_running"], holder)
-        return await self._many([row["batch_id"] for row in rows]) if rows else ()
+        due = [row["batch_id"] for row in rows if row["is_due"]]
+        return HeldSubmissions(frozenset(row["batch_id"] for row in rows), await self._many(due) if due else ())
 
     async def let_go(self, holder: str) -> None:
         """End all leases of a holder."""

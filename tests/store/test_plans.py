@@ -120,7 +120,7 @@ EXPECTED_INDEXES: dict[str, set[tuple[str, str]]] = {
         ("items", "pkey"),
     },
     "submission.grip_submission": {("submissions", "unchecked"), ("submissions", "pkey")},
-    "submission.held_running": {("submissions", "running")},
+    "submission.held_running": {("submissions", "running"), ("batches", "pkey")},
     "delivery.next_due": {("deliveries", "due_at_idx")},
     "shard.cancelled_unfinished": {("batches", "cancelling"), ("api_keys", "pkey")},
 }

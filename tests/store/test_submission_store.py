@@ -245,20 +245,24 @@ async def test_only_the_holder_records_and_only_from_where_it_was(
     store: PostgresStore, tenant: Tenant, postgres: asyncpg.Connection
 ) -> None:
     live = await running(store, tenant)
-    assert [each.batch_id for each in await store.submissions.hold("one", LEASE_S, 5)] == [live.batch_id]
-    assert await store.submissions.hold("two", LEASE_S, 5) == ()
+    first = await store.submissions.hold("one", LEASE_S, 5)
+    assert (first.batch_ids, [each.batch_id for each in first.due]) == ({live.batch_id}, [live.batch_id])
+    assert (await store.submissions.hold("two", LEASE_S, 5)).batch_ids == set()
     following = Written(7, PartFile(10, 2, 2**32 - 1), PartFile(3, 1, 5), UsageSums(1, 2, 3, 4))
     assert not await store.submissions.advance(live.batch_id, "two", Written(), following, [TOLD])
     assert not await store.submissions.advance(live.batch_id, "one", Written(told_event=6), following, [TOLD])
     assert await postgres.fetchval("SELECT count(*) FROM deliveries") == 1
     assert await store.submissions.advance(live.batch_id, "one", Written(), following, [TOLD, TOLD])
     assert await postgres.fetchval("SELECT count(*) FROM deliveries") == 3
-    (held,) = await store.submissions.hold("one", LEASE_S, 5)
-    assert held.written == following
+    later = await store.submissions.hold("one", LEASE_S, 5)
+    assert (later.batch_ids, later.due) == ({live.batch_id}, ())
+    found = await store.submissions.get(tenant.environment_id, live.batch_id)
+    assert found is not None
+    assert found.written == following
     assert await store.submissions.start(live.batch_id, "one", TOLD)
     assert not await store.submissions.start(live.batch_id, "one", TOLD)
     await store.submissions.let_go("one")
-    assert len(await store.submissions.hold("two", LEASE_S, 5)) == 1
+    assert (await store.submissions.hold("two", LEASE_S, 5)).batch_ids == {live.batch_id}
 
 
 async def test_a_part_that_another_machine_wrote_is_written_anew_and_the_end_is_published_once(
