@@ -26,10 +26,17 @@ RECOVERY_S = 3.0
 
 
 class Injector:
-    """lease_s: of the workers, so that a stopped one is stopped for longer."""
+    """lease_s: of the workers, so that a stopped one is stopped for longer. scale: of what lasts, for short runs."""
 
     def __init__(
-        self, brim: Stack, servers: Servers, receiver: Receiver, faulty_origin: str, history: History, lease_s: float
+        self,
+        brim: Stack,
+        servers: Servers,
+        receiver: Receiver,
+        faulty_origin: str,
+        history: History,
+        lease_s: float,
+        scale: float,
     ) -> None:
         self._brim = brim
         self._servers = servers
@@ -37,6 +44,7 @@ class Injector:
         self._origin = faulty_origin
         self._history = history
         self._lease_s = lease_s
+        self._scale = scale
         redis, postgres = asyncio.Lock(), asyncio.Lock()
         self._one_at_a_time = dict.fromkeys((*REDIS_LOSSES, Fault.SCRIPT_FLUSH), redis)
         self._one_at_a_time |= {fault: postgres for fault in Fault if fault.name.startswith("POSTGRES")}
@@ -97,7 +105,7 @@ class Injector:
 
     async def _redis_flush(self, size: float) -> str:
         await self._servers.flush()
-        await asyncio.sleep(RECOVERY_S)
+        await self._for(RECOVERY_S)
         return ""
 
     async def _redis_restart(self, size: float) -> str:
@@ -109,16 +117,16 @@ class Injector:
 
     async def _redis_older(self, size: float) -> str:
         self._servers.keep_copy()
-        await asyncio.sleep(COPY_AGE_S * size)
+        await self._for(COPY_AGE_S * size)
         return await self._restart_redis(size, self._servers.use_copy) + f", {COPY_AGE_S * size:.1f} s back"
 
     async def _restart_redis(self, size: float, meanwhile: Callable[[], None]) -> str:
-        away_s = 2.0 * size
+        away_s = 2.0 * size * self._scale
         await self._servers.kill("redis")
         meanwhile()
         await asyncio.sleep(away_s)
         await self._servers.start_redis()
-        await asyncio.sleep(RECOVERY_S)
+        await self._for(RECOVERY_S)
         return f"away for {away_s:.1f} s"
 
     async def _script_flush(self, size: float) -> str:
@@ -126,7 +134,7 @@ class Injector:
         return ""
 
     async def _postgres_restart(self, size: float) -> str:
-        away_s = 8.0 * size
+        away_s = 8.0 * size * self._scale
         await self._servers.kill("postgres")
         await asyncio.sleep(away_s)
         await self._servers.start_postgres()
@@ -138,10 +146,14 @@ class Injector:
     async def _hold(self, begin: Callable[[], None], end: Callable[[], None], size: float) -> str:
         begin()
         try:
-            await asyncio.sleep(5.0 * size)
+            return await self._for(5.0 * size)
         finally:
             end()
-        return f"for {5.0 * size:.1f} s"
+
+    async def _for(self, seconds: float) -> str:
+        """Let it last, scaled; answers for how long."""
+        await asyncio.sleep(seconds * self._scale)
+        return f"for {seconds * self._scale:.1f} s"
 
     async def _postgres_cut(self, size: float) -> str:
         await self._servers.cut_sessions()
@@ -149,15 +161,15 @@ class Injector:
 
     async def _postgres_read_only(self, size: float) -> str:
         await self._servers.read_only(on=True)
-        await asyncio.sleep(5.0 * size)
+        lasted = await self._for(5.0 * size)
         await self._servers.read_only(on=False)
-        return f"for {5.0 * size:.1f} s"
+        return lasted
 
     async def _provider(self, size: float) -> str:
         await self._set_provider(FAULTY)
-        await asyncio.sleep(3.0 + 4.0 * size)
+        lasted = await self._for(3.0 + 4.0 * size)
         await self._set_provider(FLAWLESS)
-        return ""
+        return lasted
 
     async def _set_provider(self, changes: dict[str, Any]) -> None:
         async with self._brim.session.post(f"{self._origin}/settings", json=changes) as answer:
@@ -165,6 +177,6 @@ class Injector:
 
     async def _trouble_receiver(self, size: float) -> str:
         self._receiver.troubled = True
-        await asyncio.sleep(2.0 + 3.0 * size)
+        lasted = await self._for(2.0 + 3.0 * size)
         self._receiver.troubled = False
-        return ""
+        return lasted

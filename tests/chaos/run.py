@@ -29,7 +29,8 @@ DELIVERY_PATIENCE_S = 60.0
 @dataclass(frozen=True, slots=True)
 class Shape:
     """How a run is made. rpm: the limit of the metered connection; its provider holds it strictly. metered_items: 0
-    leaves that connection out. quiet_s: after the faults everything must have ended within this."""
+    leaves that connection out. quiet_s: after the faults everything must have ended within this. scale: of
+    how long faults last."""
 
     seconds: float = 60.0
     faults: int = 16
@@ -42,6 +43,7 @@ class Shape:
     workers: int = 2
     lease_ms: int = 2_000
     quiet_s: float = 100.0
+    scale: float = 1.0
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ async def run(seed: int, shape: Shape, log: Path | None = None) -> Verdict:
             ) as brim,
         ):
             clients = Clients(brim, history)
-            injector = Injector(brim, servers, receiver, open_door, history, shape.lease_ms / 1000)
+            injector = Injector(brim, servers, receiver, open_door, history, shape.lease_ms / 1000, shape.scale)
             stuck = await _live_through(seed, shape, planned, clients, injector, receiver, history)
             stuck += await _second_reading(clients, history)
             await _until_delivered(history, receiver)

@@ -16,6 +16,7 @@ SHORT = Shape(
     latency_ms=150,
     lease_ms=1_000,
     quiet_s=40.0,
+    scale=0.3,
 )
 
 
