@@ -64,7 +64,9 @@ end
 -- Take one report over. Answers the model's definition when it changed.
 local function observe(id, connection, age_ms, refilled, limits, uses, calls)
   local seen, model = learned.load(id), budget.load(id)
-  local changed = note_limits(seen, limits)
+  -- A budget without limits was made to be parked, before anything was learned of the model or after.
+  local bare = model and #model.def.limits == 0 and model.def.max_in_flight < 0 and next(seen.limits) ~= nil
+  local changed = note_limits(seen, limits) or bare
   if #calls > 0 then
     seen.places = seen.places or places.first()
     local before = math.floor(seen.places.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scheduler.domain.observation import CallsEnded, LearnedLimits, LimitUse, Observation
-from scheduler.domain.work import Limit, Meter, QueueDefinition
+from scheduler.domain.work import BudgetDefinition, Limit, Meter, QueueDefinition
 from scheduler.engine import keys
 from tests.lua.conftest import SHARD, Bench, minute, queue_of
 from tests.lua.test_claim import drain
@@ -236,3 +236,16 @@ async def test_what_was_seen_is_forgotten_in_the_end(bench: Bench) -> None:
     await bench.limit("c", minute(requests=600))
     await tell(bench, limit=minute(requests=900), used=0)
     assert 0 < await bench.redis.ttl(f"{keys.prefix(SHARD)}budget:{MODEL}") <= 7 * 86_400
+
+
+async def test_a_model_that_was_parked_takes_the_limits_that_were_seen_before(bench: Bench) -> None:
+    await bench.limit("c", minute(requests=600, pace=PACE))
+    await queue(bench)
+    await tell(bench, limit=minute(requests=600, pace=PACE))  # as high as the connection's own: no budget
+    await bench.engine.set_limits(SHARD, [BudgetDefinition(MODEL, 0, ())])
+    await bench.engine.pause_budget(SHARD, MODEL, 60_000, "the quota of the day")
+    assert (await bench.engine.headroom(SHARD, [MODEL]))[MODEL].limits == ()
+    await tell(bench, limit=minute(requests=600, pace=PACE))
+    found = (await bench.engine.headroom(SHARD, [MODEL]))[MODEL]
+    assert [each.requests_limit for each in found.limits] == [600]
+    assert found.paused_ms > 0
