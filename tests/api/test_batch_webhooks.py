@@ -3,26 +3,60 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
+from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook
 
-from tests.api.batch_desk import Desk, jsonl, line, receiving
+from scheduler.settings import Settings
+from tests.api.batch_desk import Desk, Receiver, jsonl, line, receiving
 from tests.polling import eventually
 from tests.workers.provider import answer
 
+SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "plain and old")
+
+
+@pytest.fixture
+async def everywhere() -> AsyncIterator[Receiver]:
+    """Is told of every batch."""
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def settings(settings: Settings, everywhere: Receiver) -> Settings:
+    """With a global URL, whose secret is being changed."""
+    new, old = map(SecretStr, SECRETS)
+    changed = {"webhook_urls": (everywhere.url,), "webhook_secret": new, "webhook_secret_old": old}
+    return settings.model_copy(update=changed)
+
+
+async def test_global_urls_are_told_of_every_batch_and_both_secrets_sign(desk: Desk, everywhere: Receiver) -> None:
+    async with desk.worker():
+        ended = await desk.ended(await desk.submit(jsonl(line(1))))
+        failed = await desk.ended(await desk.submit(b""))
+        await eventually(lambda: {"batch.completed", "batch.failed"} <= set(everywhere.types()), "both ends")
+    told = set()
+    for headers, body in everywhere.taken:
+        for secret in SECRETS:
+            with OpenAI(api_key="x", webhook_secret=secret) as client:
+                client.webhooks.unwrap(body, dict(headers))
+        told.add(json.loads(body)["data"]["batch_id"])
+    assert told == {ended.id, failed.id}
+
 
 async def test_the_official_client_unwraps_our_webhooks_with_either_secret(desk: Desk) -> None:
-    new, old = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "plain and old"
+    new, old = SECRETS
     async with receiving() as receiver, desk.worker():
         hook = {"webhook_url": receiver.url, "webhook_secret": [new, old]}
         ended = await desk.ended(await desk.submit(jsonl(line(1)), extra_body=hook))
         failed = await desk.ended(await desk.submit(b"nope", extra_body=hook))
         await eventually(lambda: len(receiver.taken) == 2, "both webhooks")
-    stored = await desk.fetch("SELECT unnest(secrets) AS secret FROM webhook_targets")
+    stored = await desk.fetch("SELECT unnest(secrets) AS secret FROM webhook_targets WHERE secrets IS NOT NULL")
     assert all(old.encode() not in row["secret"] and new.encode() not in row["secret"] for row in stored)
     told = {}
     for secret in (new, old):
@@ -38,7 +72,7 @@ async def test_the_official_client_unwraps_our_webhooks_with_either_secret(desk:
 
 async def test_our_own_webhooks_tell_everything_in_order_and_verify(desk: Desk) -> None:
     desk.provider.reply = lambda seen: answer(seen) if seen.text != "Say 2" else (400, {}, {"error": {"message": "no"}})
-    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    secret = SECRETS[0]
     async with receiving() as receiver, desk.worker():
         hook = {"webhook_url": receiver.url, "webhook_secret": secret, "webhook_format": "brim"}
         ended = await desk.ended(await desk.submit(jsonl(*map(line, range(3))), extra_body=hook))
