@@ -135,17 +135,18 @@ class Explaining:
         try:
             # The batch itself is answered whatever the engine does.
             async with asyncio.timeout(PATIENCE_S):
-                names = await self._names(batch)
                 flows = await self._store.batches.flows(batch.batch_id)
                 run_ms = await self._store.outlook.run_ms(batch.batch_id) if batch.finished else None
                 parts = await self._parts(batch, flows[:MOST_AT_CREATION], run_ms)
+                last = _latest(parts)
+                binding = last.last.binding if last and last.last else None
+                names = await self._names(batch) if binding else None
         except (Unavailable, TimeoutError) as error:
             _log.warning("outlook.missing", batch_id=str(batch.batch_id), reason=str(error))
             return None
         now = self._now()
         end = _end_of_all(parts, now, run_ms)
-        last = _latest(parts)
-        hold = _hold(last.last.binding, names, now) if last and last.last and last.last.binding else None
+        hold = _hold(binding, names, now) if binding and names else None
         in_time = _in_time(batch, end)
         warning = late_in_words(in_time, end, hold)
         shut = (
