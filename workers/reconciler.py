@@ -124,8 +124,9 @@ class Reconciler:
                     continue
                 if state.dead:
                     # It was reopened by a retry whose process died before it told the engine; a flow that died of a
-                    # later cancel has a newer version and stays dead.
-                    repaired += await self._open(shard, [(flow, batch)])
+                    # later cancel has a newer version and stays dead. What is overdue was made dead to end.
+                    if batch.deadline is None or batch.deadline > self._utc_now():
+                        repaired += await self._open(shard, [(flow, batch)])
                     continue
                 if state.paused != batch.paused:
                     await self._switch(shard, ref, batch)
