@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from scheduler.domain.errors import BadParameter, TooLarge
+from scheduler.domain.errors import BadParameter, Malformed, TooLarge
 from scheduler.ports.files import Draft
 
 STEP_BYTES = 1 << 18
@@ -113,13 +113,14 @@ class UploadForm:
         self._ended = True
 
 
-async def receive(body: AsyncIterator[bytes], form: UploadForm) -> None:
-    """Feed a whole body to a form, in bounded memory. Raises what the form raises; a refused body is read on and thrown
-    away up to about the form's limit, so that a client that still sends sees the answer."""
+async def receive(body: AsyncIterator[bytes], form: UploadForm, silence_s: float) -> None:
+    """Feed a whole body to a form, in bounded memory. Raises what the form raises, and Malformed when nothing comes for
+    `silence_s`; a refused body is read on and thrown away up to about the form's limit, so that a client that still
+    sends sees the answer."""
     step = bytearray()
     taken = 0
     try:
-        async for piece in body:
+        while (piece := await _next(body, silence_s)) is not None:
             taken += len(piece)
             step += piece
             if len(step) >= STEP_BYTES:
@@ -128,15 +129,21 @@ async def receive(body: AsyncIterator[bytes], form: UploadForm) -> None:
         await asyncio.to_thread(form.feed, bytes(step))
         form.finish()
     except (BadParameter, TooLarge):
-        await _drain(body, form.limit_bytes * _DRAINED_TIMES - taken)
+        await _drain(body, form.limit_bytes * _DRAINED_TIMES - taken, silence_s)
         raise
 
 
-async def _drain(body: AsyncIterator[bytes], most_bytes: int) -> None:
-    async for piece in body:
+async def _drain(body: AsyncIterator[bytes], most_bytes: int, silence_s: float) -> None:
+    while most_bytes >= 0 and (piece := await _next(body, silence_s)) is not None:
         most_bytes -= len(piece)
-        if most_bytes < 0:
-            return
+
+
+async def _next(body: AsyncIterator[bytes], silence_s: float) -> bytes | None:
+    try:
+        async with asyncio.timeout(silence_s):
+            return await anext(body, None)
+    except TimeoutError:
+        raise Malformed("The upload was silent for too long and was given up.") from None
 
 
 @contextmanager

@@ -67,7 +67,10 @@ class Settings(BaseSettings):
         description="A client that takes nothing of an answer or sends nothing of a JSON body is cut off, in seconds.",
     )
     upload_silence_s: float = Field(
-        600.0, gt=0, le=86_400, description="An NDJSON upload that is silent for so long is given up, in seconds."
+        600.0,
+        gt=0,
+        le=86_400,
+        description="An upload (NDJSON or file) that is silent for so long is given up, in seconds.",
     )
     files_dir: Path = Field(
         Path(".brim/files"), description="Folder of uploaded and written files; all API and worker processes share it."

@@ -57,7 +57,7 @@ async def create_file(request: Request, principal: OpenAICaller) -> Response:
     services = services_of(request)
     async with services.files.drafting() as draft:
         form = UploadForm(request.headers.get("content-type", ""), draft, services.settings.max_file_bytes)
-        await receive(body_of(request), form)
+        await receive(body_of(request), form, services.settings.upload_silence_s)
         now = datetime.now(UTC)
         purpose = check_purpose(form.fields.get("purpose"))
         new = NewFile(

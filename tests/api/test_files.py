@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from tests.api.server import serving
 from tests.api.world import ADMIN_KEY, ApiWorld
 from tests.polling import eventually
 
@@ -201,6 +203,21 @@ async def test_a_sender_that_goes_away_leaves_nothing(world: ApiWorld) -> None:
     writer.close()
     await writer.wait_closed()
     await eventually(lambda: contents(world) == [], "the draft is gone")
+
+
+async def test_a_silent_sender_is_given_up(world: ApiWorld) -> None:
+    silent = world.core.settings.model_copy(update={"upload_silence_s": 0.2})
+    async with serving(replace(world.core, settings=silent)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" % world.key.encode()
+        )
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), 20)
+        writer.close()
+        await writer.wait_closed()
+    assert contents(world) == []
 
 
 async def test_parts_of_a_file(client: AsyncOpenAI, world: ApiWorld) -> None:
