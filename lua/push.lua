@@ -47,7 +47,7 @@ if not f then
   f = flow.load(queue_name, batch)
 end
 redis.call('HSET', state, 'cursor', next_cursor, 'end_', math.max(f.end_, last), 'sealed', sealed, 'refill_until', 0)
-f.cursor, f.end_ = next_cursor, math.max(f.end_, last)
+f.cursor, f.end_, f.sealed = next_cursor, math.max(f.end_, last), sealed == '1'
 if version > f.version then
   redis.call('HSET', state, 'version', version, 'weight', weight, 'budgets', cmsgpack.pack(budgets), 'paused', paused)
   f.paused = paused == '1'
@@ -72,6 +72,9 @@ if redis.call('EXISTS', list) == 1 then
   flow.offer(f)
 elseif f.cursor < f.end_ then
   flow.look_at(queue_name, batch, shard.now)
+else
+  -- All that was left had its outcome already: nothing of it comes back, so nobody would forget it later.
+  flow.after_leases(f, 0)
 end
 shard.write_clock()
 return { 'pushed', pushed }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -18,6 +18,9 @@ from scheduler.services.recovery import Recovery
 
 YOUNG = timedelta(seconds=3)
 """A batch is left alone for so long: whoever created it is opening it now."""
+KEEP_BUDGETS = timedelta(hours=1)
+"""Between two times that the budgets of live batches are kept from expiring, which takes a day."""
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 SHARDS_A_TURN = 4
 """Shards whose epoch is checked in one turn, in turn: an idle worker's cost does not grow with the shards."""
 
@@ -53,6 +56,7 @@ class Reconciler:
         self._live_shards = live_shards
         self._utc_now = utc_now
         self._turn = 0
+        self._budgets_due: dict[int, datetime] = {}
         self._dry: set[FlowRef] = set()
         self._behind: dict[FlowRef, int] = {}
         self._behind_before: dict[FlowRef, int] = {}
@@ -112,7 +116,9 @@ class Reconciler:
 
     async def _look_at(self, shard: int, dry_before: set[FlowRef]) -> Reconciled:
         looked_at = repaired = switched = ended = 0
+        keep_budgets = self._utc_now() >= self._budgets_due.get(shard, EARLIEST)
         async for page, batches in self._recovery.unfinished(shard):
+            await self._keep_budgets(shard, batches if keep_budgets else {})
             refs = {flow_ref(flow): flow for flow in page}
             states = await self._engine.flows(shard, list(refs))
             looked_at += len(page)
@@ -142,7 +148,14 @@ class Reconciler:
                         fixed, closed = await self._revive(shard, ref, flow, batch)
                         repaired += fixed
                         ended += closed
+        self._budgets_due[shard] = self._utc_now() + KEEP_BUDGETS if keep_budgets else self._budgets_due[shard]
         return Reconciled(True, looked_at, repaired, switched, ended)
+
+    async def _keep_budgets(self, shard: int, batches: Mapping[UUID, Batch]) -> None:
+        """The engine forgets a batch's budget a day after the first of its flows ended; the others still need it."""
+        budgets = [budget for budget in map(batch_budget, batches.values()) if budget is not None]
+        if budgets:
+            await self._engine.set_limits(shard, budgets)
 
     async def _open_unknown(
         self,

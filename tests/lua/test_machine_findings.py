@@ -76,6 +76,29 @@ async def test_a_flow_that_holds_all_it_may_is_not_looked_at_every_millisecond(b
     assert (again.refill.cursor, again.refill.room) == (8, 4)
 
 
+async def test_a_flow_that_a_refill_finds_finished_is_forgotten(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.queue()
+    definition = FlowDefinition(flow_of(1), 1, 4.0, (), 4)
+    await bench.engine.push(SHARD, definition, 1, 0, 2, [Entry(1, 1, 10, 0), Entry(2, 1, 10, 0)])
+    await bench.settle((await bench.claim()).leases)
+    assert await bench.redis.exists(keys.flow_state(SHARD, flow_of(1)))
+    assert await bench.engine.push(SHARD, definition, 1, 2, 4, [])
+    assert not await bench.redis.exists(keys.flow_state(SHARD, flow_of(1)))
+
+
+async def test_a_refill_that_finds_nothing_leaves_a_flow_to_what_still_runs(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.queue()
+    definition = FlowDefinition(flow_of(1), 1, 4.0, (), 4)
+    await bench.engine.push(SHARD, definition, 1, 0, 2, [Entry(1, 1, 10, 0), Entry(2, 1, 10, 0)])
+    running = (await bench.claim()).leases
+    assert await bench.engine.push(SHARD, definition, 1, 2, 4, [])
+    assert await bench.redis.exists(keys.flow_state(SHARD, flow_of(1)))
+    await bench.settle(running)
+    assert not await bench.redis.exists(keys.flow_state(SHARD, flow_of(1)))
+
+
 async def test_the_tombstone_of_a_flow_that_was_never_sealed_expires(bench: Bench) -> None:
     await bench.limit("c")
     await bench.queue()

@@ -130,6 +130,8 @@ class Machine(Endings):
             fresh = [entry for entry in entries if entry.position not in flow.leased]
             assert reply[1] == len(fresh), f"{reply[1]} entries were pushed, should be {len(fresh)}"
             flow.waiting.update({entry.position: (entry, 0) for entry in fresh})
+            if flow.finished:
+                flow.forget()
 
         self.run("push", *codec.push_arguments(definition, generation, cursor, following, entries), then=pushed)
 
