@@ -1,9 +1,9 @@
 """Run the benches and print what they measured: `python -m bench [name …]`.
 
 `noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `shapes` five and then twelve,
-`refusals` one, `budgets` about ten (`--quick`: two), `failover` three, `others` six, `spilling` five, `backlog` half
-a minute for 200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of
-three masters.
+`refusals` one, `budgets` about ten (`--quick`: two), `failover` three, `others` six, `spilling` five, `files` one,
+`backlog` half a minute for 200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a
+Redis Cluster of three masters.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
-from bench import backlog, failover, latency, limits, others, refusals, shapes, spilling, throughput
+from bench import backlog, failover, files, latency, limits, others, refusals, shapes, spilling, throughput
 from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog", "others", "spilling")
+LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog", "others", "spilling", "files")
 
 
 def show(name: str, value: str) -> None:
@@ -129,6 +131,33 @@ async def run_backlog(items: int) -> None:
     show("backlog: the first item's event, read at the end, has number", str(result.first_event))
 
 
+async def run_files() -> None:
+    """Batches that come as files: large ones accepted and cancelled, one run to its end."""
+    for characters in (300, 3_000):
+        accepted = await files.accept(characters)
+        kind = f"files: {files.LINES:,} lines of {accepted.megabytes:.0f} MB"
+        show(f"{kind}: seconds to upload", f"{accepted.uploaded_s:.2f}")
+        show(f"{kind}: seconds from create to in_progress", f"{accepted.accepted_s:.2f}")
+        show(f"{kind}: MB of the worker meanwhile, at most", f"{accepted.worker_mb:.0f}")
+        show(f"{kind}: seconds from cancel to cancelled", f"{accepted.cancelled_s:.2f}")
+        show(f"{kind}: lines of its results", f"{accepted.result_lines:,}")
+    result = await files.run()
+    kind = f"files: {files.RUN_LINES:,} lines through a provider"
+    show(f"{kind}: seconds from create to completed", f"{result.completed_s:.2f}")
+    show(f"{kind}: counts", ", ".join(f"{name} {count:,}" for name, count in result.counts.items()))
+    show(f"{kind}: each custom id once, usage exact", f"{result.once}, {result.usage_is_exact}")
+
+
+WITHOUT_CHOICES: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = {
+    "shapes": run_shapes,
+    "others": run_others,
+    "spilling": run_spilling,
+    "refusals": run_refusals,
+    "failover": run_failover,
+    "files": run_files,
+}
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench")
@@ -156,16 +185,9 @@ def main() -> int:
     asyncio.run(run(names))
     if "limits" in names:
         asyncio.run(run_limits(given.shape))
-    if "shapes" in names:
-        asyncio.run(run_shapes())
-    if "others" in names:
-        asyncio.run(run_others())
-    if "spilling" in names:
-        asyncio.run(run_spilling())
-    if "refusals" in names:
-        asyncio.run(run_refusals())
-    if "failover" in names:
-        asyncio.run(run_failover())
+    for name, work in WITHOUT_CHOICES.items():
+        if name in names:
+            asyncio.run(work())
     if "backlog" in names:
         asyncio.run(run_backlog(given.items))
     if "budgets" not in names:

@@ -77,7 +77,8 @@ class Ingestion:
             _log.info("submission.interrupted", batch=str(grip.submission.batch_id))
             await grip.let_go()
             return Ingested(0, False)
-        except Unavailable:
+        except (Unavailable, asyncio.CancelledError):
+            # Also when the process ends: the next one need not wait for the lease to run out.
             with contextlib.suppress(Unavailable):
                 await grip.let_go()
             raise
@@ -89,6 +90,11 @@ class Ingestion:
             await grip.give_up(events.ended(submission, Ending.CANCELLED, self._now()))
             return Ingested(0, False)
         key = await self._key(grip)
+        if key is None and submission.api_key_id is not None:
+            # What it might use nobody knows any more.
+            gone = LineFault("invalid_request", "The API key of the batch does not exist any more.", None, None)
+            await self._refuse(grip, [gone])
+            return Ingested(0, False)
         check = await self._check_of(grip, key)
         file = await self._files.get(submission.environment_id, submission.input_file_id)
         reading = None if file is None else await self._files.open(file)

@@ -140,6 +140,19 @@ async def test_a_file_without_lines_or_that_is_gone_fails(desk: Desk) -> None:
     assert codes == [["empty_file"], ["invalid_request"]]
 
 
+async def test_a_batch_whose_key_is_gone_runs_nothing(desk: Desk) -> None:
+    other = (await desk.world.made(desk.world.at("api-key"), {"name": "short"}))["apiKeyId"]
+    batch = await desk.submit(jsonl(line(1)))
+    await desk.fetch(f"UPDATE submissions SET api_key_id = '{other}'")
+    answered = await desk.world.admin.delete(f"{desk.world.at('api-key')}/{other}")
+    assert answered.status_code < 300
+    async with desk.worker():
+        ended = await desk.ended(batch)
+    assert ended.errors is not None
+    assert [each.message for each in ended.errors.data or []] == ["The API key of the batch does not exist any more."]
+    assert desk.provider.seen == []
+
+
 async def test_cancel_keeps_what_is_finished_and_always_ends(desk: Desk) -> None:
     hold = asyncio.Event()
     desk.provider.reply = lambda seen: answer(seen)
