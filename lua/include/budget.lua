@@ -2,7 +2,7 @@
 --
 -- A budget is a hash:
 --   def          cmsgpack {version, max_in_flight or -1, {code, period_ms, requests or -1, tokens or -1, pace or -1, burst_ms, meter,
---                share of direct calls, zone} …}
+--                share of direct calls, zone, requests and tokens left free for others} …}
 --   st           cmsgpack, flat numbers: the head (include recovery), then those of each limit in the order of def (window)
 --   v            virtual time of the queues that share it: the start tag last served
 --   why, cause   the reason of the last pause, and its cause as recovery.pause takes it
@@ -27,7 +27,7 @@ local function decode(packed)
     local l = raw[i]
     def.limits[#def.limits + 1] = {
       code = l[1], period_ms = l[2], requests = l[3], tokens = l[4], pace = l[5], burst_ms = l[6], meter = l[7],
-      share = l[8] or 0, zone = l[9] or '',
+      share = l[8] or 0, zone = l[9] or '', others_r = l[10] or 0, others_t = l[11] or 0,
       sub_buckets = l[2] > 0 and l[2] / SUB_MS + 2 or nil, quota = l[2] == 0 and string.match(l[1], '^%u+') or nil,
       at = HEAD + (#def.limits) * WIDTH,
     }
@@ -64,6 +64,15 @@ function budget.changed_line(id)
   if budget.loaded[id] then budget.loaded[id].first = nil end
 end
 
+-- Requests and tokens to leave free beside a request of `tokens`: for direct calls, and for others who use the same key.
+-- What leaves no room for the rest goes when it is alone.
+function budget.kept(b, limit, tokens, kind)
+  local kept_r, kept_t = 0, 0
+  if not kind then kept_r, kept_t = share.kept(b, limit, tokens) end
+  return math.min(kept_r + limit.others_r, math.max(0, limit.requests - 1)),
+         math.min(kept_t + limit.others_t, math.max(0, limit.tokens - tokens))
+end
+
 -- How long one request of this cost must wait, in ms: 0 is 'now'; -1: it can never fit. kind: nil of a batch, which
 -- leaves free what the share of direct calls asks for; 'direct'; or 'covered' by that share, which goes before the pace.
 function budget.wait(b, cost, kind)
@@ -75,8 +84,8 @@ function budget.wait(b, cost, kind)
     wait = math.max(wait, IN_FLIGHT_NET_MS)
   end
   for _, limit in ipairs(b.def.limits) do
-    local tokens, kept_r, kept_t = cost[limit.meter], 0, 0
-    if not kind then kept_r, kept_t = share.kept(b, limit, tokens) end
+    local tokens = cost[limit.meter]
+    local kept_r, kept_t = budget.kept(b, limit, tokens, kind)
     wait = math.max(wait, window.wait(b, limit, tokens, kept_r, kept_t), kind == 'covered' and 0 or pace.wait(b, limit))
   end
   -- Times of 10^12 ms as doubles carry errors of 10^-4 ms: those must not turn 'now' into 'in 1 ms', for ever.

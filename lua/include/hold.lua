@@ -18,7 +18,7 @@ local function room_beside(b, head)
   if wait_ms >= LEAST_WAIT_MS and (places < 0 or b.st[IN_FLIGHT] + 1 < places) then
     found = { wait_ms = wait_ms, requests = {}, tokens = {}, least = math.huge }
     for i, limit in ipairs(b.def.limits) do
-      local kept_r, kept_t = share.kept(b, limit, head[limit.meter])
+      local kept_r, kept_t = budget.kept(b, limit, head[limit.meter])
       local requests, tokens = window.left(b, limit, wait_ms)
       found.requests[i], found.tokens[i] = requests - 1 - kept_r, tokens - head[limit.meter] - kept_t
       found.least = math.min(found.least, found.requests[i] < 1 and 0 or found.tokens[i])

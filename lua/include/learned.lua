@@ -55,10 +55,8 @@ function learned.define(id, connection, seen)
   local known = budget.load(id)
   local packed = { seen.version, seen.places and math.floor(seen.places.size) or -1 }
   for code, limit in pairs(seen.limits) do
-    local requests, tokens = limit[3], limit[4]
-    if requests > 0 then requests = math.max(1, requests - kept_of(seen, code, 'requests')) end
-    if tokens > 0 then tokens = math.max(1, tokens - kept_of(seen, code, 'tokens')) end
-    packed[#packed + 1] = { limit[1], limit[2], requests, tokens, limit[5], limit[6], limit[7], share.of(connection) }
+    packed[#packed + 1] = { limit[1], limit[2], limit[3], limit[4], limit[5], limit[6], limit[7], share.of(connection), '',
+                            kept_of(seen, code, 'requests'), kept_of(seen, code, 'tokens') }
   end
   seen.version = seen.version + 1
   local past = known or connection
