@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated
 from uuid import UUID
 
@@ -23,6 +25,18 @@ def key_of(request: Request) -> str | None:
     return request.headers.get("x-api-key") or None
 
 
+def caller_of(request: Request) -> str | None:
+    """The network that a request comes from: an IPv4 address, or the first half of an IPv6 one, as one host may have
+    all of the second. Behind a proxy it is the proxy's, unless the server was told to trust its headers."""
+    try:
+        address = ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return str(address.ipv4_mapped or ip_network((address, 64), strict=False).network_address)
+    return str(address)
+
+
 def path_id(request: Request, name: str) -> UUID | None:
     """An id of the path; None when the path has none of this name. Raises Malformed INVALID_ID."""
     text = request.path_params.get(name)
@@ -37,6 +51,8 @@ def path_id(request: Request, name: str) -> UUID | None:
 async def authenticated(request: Request) -> Principal:
     """Who is calling. Raises Unauthenticated."""
     principal = await services_of(request).authenticator.authenticate(key_of(request))
+    if isinstance(principal, KeyHolder) and principal.key.counts_callers_apart:
+        principal = KeyHolder(replace(principal.key, caller=caller_of(request)))
     request.state.principal = principal
     return principal
 

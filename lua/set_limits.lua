@@ -40,6 +40,7 @@ for i = 3, #ARGV do
     applied = applied + 1
   elseif known then
     redis.call('PERSIST', known.key)
+    budget.fade(known)
   end
   if known and spent or kept and not known then presumption.book(budget.load(id)) end
   parking.hand_on(id)

@@ -13,7 +13,7 @@ from scheduler.domain.batch import Batch
 from scheduler.domain.work import Doorbell, FlowRef, FlowState
 from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store, StoredFlow
-from scheduler.services.limits import batch_budget, flow_ref
+from scheduler.services.limits import flow_ref
 from scheduler.services.recovery import Recovery
 
 YOUNG = timedelta(seconds=3)
@@ -178,9 +178,9 @@ class Reconciler:
         if not unknown:
             return 0
         await self._recovery.apply_setup(shard)
-        budgets = {b.budget_id: b for b in (batch_budget(batch) for _, batch in unknown) if b is not None}
+        budgets = await self._recovery.budgets_of({batch.batch_id: batch for _, batch in unknown}.values())
         if budgets:
-            await self._engine.set_limits(shard, list(budgets.values()))
+            await self._engine.set_limits(shard, budgets)
         return sum([await self._recovery.repair(shard, batch, flow) for flow, batch in unknown])
 
     async def _switch(self, shard: int, ref: FlowRef, batch: Batch) -> None:

@@ -210,8 +210,19 @@ function budget.save()
       b.moved = {}
       b.dirty = false
       redis.call('HSET', b.key, unpack(args))
+      budget.fade(b)
     end
   end
+end
+
+-- Accounts of caller addresses are many: one that is not used for as long as it may count is forgotten.
+function budget.fade(b)
+  if string.sub(b.id, 1, 8) ~= 'address-' then return end
+  local days = 2
+  for _, limit in ipairs(b.def.limits) do
+    if limit.quota == 'W' or limit.quota == 'MO' or limit.quota == 'L' then days = 40 end
+  end
+  redis.call('EXPIRE', b.key, days * 86400)
 end
 
 -- Write a definition, keeping what was booked for the same periods. spent: a budget without a past is all used up.

@@ -59,6 +59,7 @@ class NewBatch:
     """A checked batch about to be stored, without its items. metadata: JSON bytes.
 
     fine_priority: 0 to 255, counts in place of `priority`. max_retries: of its items, in place of their resource's.
+    caller: the address that it came from, if its key counts callers apart.
     """
 
     workspace_id: UUID
@@ -74,6 +75,7 @@ class NewBatch:
     api_key_id: UUID | None
     fine_priority: int | None = None
     max_retries: int | None = None
+    caller: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Batch:
     last_event: int
     version: int
     fine_priority: int | None = None
+    caller: str | None = None
 
     @property
     def weight(self) -> float:

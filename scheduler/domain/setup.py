@@ -121,7 +121,8 @@ DEFAULT_SCOPES = frozenset(SCOPES) - {"setup:*"}
 class ApiKey:
     """A caller's key, without its secret. resources None: all of the environment. scopes: expanded, never empty.
 
-    masked: for display, e.g. "brim_ab…yz".
+    masked: for display, e.g. "brim_ab…yz". caller: the address that it is used from now, where its limits count callers
+    apart; never stored with it.
     """
 
     workspace_id: UUID
@@ -139,3 +140,9 @@ class ApiKey:
     version: int
     created_at: datetime
     updated_at: datetime
+    caller: str | None = None
+
+    @property
+    def counts_callers_apart(self) -> bool:
+        """Whether it has limits per caller address."""
+        return any(each.enabled and each.dimension is not None for each in self.capacity)

@@ -48,6 +48,8 @@ class BudgetKind(StrEnum):
     """What a pool of resources uses of one connection."""
     RESOURCE = "resource"
     API_KEY = "key"
+    ADDRESS = "address"
+    """What one caller address uses of an API key's limits per address."""
     BATCH = "batch"
 
 

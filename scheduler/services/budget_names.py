@@ -16,6 +16,7 @@ _SCOPES: dict[BudgetKind, Scope] = {
     BudgetKind.POOL: "pool",
     BudgetKind.RESOURCE: "resource",
     BudgetKind.API_KEY: "api-key",
+    BudgetKind.ADDRESS: "api-key",
     BudgetKind.BATCH: "batch",
 }
 _UUID_CHARS = 36
@@ -58,6 +59,7 @@ class BudgetNames:
             case "resource":
                 return Owner(scope, rest, {str(key): name for key, name in self._resources.items()}.get(rest))
             case "api-key":
-                return Owner(scope, rest, self._key.name if self._key and str(self._key.api_key_id) == rest else None)
+                id_ = rest[:_UUID_CHARS]
+                return Owner(scope, id_, self._key.name if self._key and str(self._key.api_key_id) == id_ else None)
             case _:
                 return Owner(scope, rest)

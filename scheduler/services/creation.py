@@ -163,6 +163,7 @@ class BatchCreation:
             metadata=envelope.metadata,
             deadline=envelope.deadline,
             api_key_id=request.key.api_key_id if request.key else None,
+            caller=request.key.caller if request.key else None,
         )
         batch, flows = await self._store.batches.create(new_batch, items, idempotency_key=key)
         windows = first_windows(items, self._settings.window_entries)

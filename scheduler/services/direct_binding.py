@@ -5,7 +5,7 @@ from __future__ import annotations
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import SetupStore
 from scheduler.services.direct_request import DirectRequest
-from scheduler.services.limits import connection_budget, key_budget, resource_budget
+from scheduler.services.limits import connection_budget, key_budgets, resource_budget
 from scheduler.services.pool_limits import pool_budgets, pooled_queue
 from scheduler.services.shards import Shards
 
@@ -23,8 +23,8 @@ class DirectBinding:
         key, resource = request.key, request.resource
         through = {target.connection_id for target in resource.targets}
         connections = [c for c in await self._setup.connections(key.environment_id) if c.connection_id in through]
-        optional = [resource_budget(resource), key_budget(key)]
-        budgets = [*map(connection_budget, connections), *(each for each in optional if each is not None)]
+        own = resource_budget(resource)
+        budgets = [*map(connection_budget, connections), *key_budgets(key, key.caller), *([own] if own else [])]
         pools = next(iter(await self._setup.pool_definitions(key.environment_id)), None)
         budgets += pool_budgets(pools, [resource], connections)
         await self._shards.run(shard, lambda: self._engine.set_limits(shard, budgets))

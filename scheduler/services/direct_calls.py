@@ -29,7 +29,7 @@ from scheduler.services.direct_binding import DirectBinding
 from scheduler.services.direct_leases import DirectLeases, HeldCall
 from scheduler.services.direct_line import DirectLine
 from scheduler.services.direct_request import DirectRequest
-from scheduler.services.limits import key_budget, queue_ref
+from scheduler.services.limits import key_budgets, queue_ref
 from scheduler.services.parkings import ALL_MODELS, Parkings
 from scheduler.services.tenants import Tenants
 
@@ -157,13 +157,12 @@ class DirectCalls:
                 return answer
 
     async def _enter(self, shard: int, request: DirectRequest, progress: _Progress) -> HeldCall | Refused:
-        own = key_budget(request.key)
         ask = DirectAsk(
             queue=queue_ref(request.key.workspace_id, request.key.environment_id, request.resource.resource_id),
             ticket=uuid7(time.time_ns() // 1_000_000, os.urandom(10)).hex,
             in_tokens=request.in_tokens,
             out_tokens=request.out_tokens,
-            budgets=(own.budget_id,) if own else (),
+            budgets=tuple(budget.budget_id for budget in key_budgets(request.key, request.key.caller)),
             first_target=progress.target,
         )
         for bound in (False, True):

@@ -61,12 +61,26 @@ def resource_budget(resource: Resource) -> BudgetDefinition | None:
 
 
 def key_budget(key: ApiKey) -> BudgetDefinition | None:
-    """The budget of an API key; None when it has no limit.
+    """The budget of an API key, whoever calls with it; None when it has no limit."""
+    capacities = [each for each in key.capacity if each.dimension is None]
+    return _optional(BudgetKind.API_KEY, key.api_key_id, key.version, capacities, key.max_in_flight)
 
-    A capacity per caller address (dimension) holds the key as a whole here: batches do not keep the address,
-    and too low is safe where too high is not.
+
+def key_budgets(key: ApiKey, caller: str | None) -> tuple[BudgetDefinition, ...]:
+    """All budgets that bind a caller with this key: the key's, and the account of the caller's address.
+
+    Who is not known where addresses count (a batch that the admin made) shares one account with the others.
     """
-    return _optional(BudgetKind.API_KEY, key.api_key_id, key.version, key.capacity, key.max_in_flight)
+    capacities = [each for each in key.capacity if each.dimension is not None]
+    account = f"{key.api_key_id}-{sha256((caller or '').encode()).hexdigest()[:16]}"
+    budgets = (key_budget(key), _optional(BudgetKind.ADDRESS, account, key.version, capacities, None))
+    return tuple(budget for budget in budgets if budget is not None)
+
+
+def batch_budgets(batch: Batch, key: ApiKey | None) -> tuple[BudgetDefinition, ...]:
+    """All budgets that bind every item of a batch."""
+    own = batch_budget(batch)
+    return (*((own,) if own else ()), *(key_budgets(key, batch.caller) if key else ()))
 
 
 def batch_budget(batch: Batch) -> BudgetDefinition | None:
@@ -100,12 +114,11 @@ def queue_definition(resource: Resource) -> QueueDefinition:
 
 def flow_definition(batch: Batch, flow: StoredFlow, key: ApiKey | None = None) -> FlowDefinition:
     """The flow of a batch on one resource, bound by the budgets of the batch and of the key that made it."""
-    owners = (batch_budget(batch), key_budget(key) if key else None)
     return FlowDefinition(
         flow=flow_ref(flow),
         version=batch.version,
         weight=batch.weight,
-        budgets=tuple(budget.budget_id for budget in owners if budget is not None),
+        budgets=tuple(budget.budget_id for budget in batch_budgets(batch, key)),
         end=flow.last,
         sealed=batch.sealed,
         paused=batch.paused,
@@ -113,7 +126,7 @@ def flow_definition(batch: Batch, flow: StoredFlow, key: ApiKey | None = None) -
 
 
 def _optional(
-    kind: BudgetKind, owner: UUID, version: int, capacities: Iterable[Capacity], max_in_flight: int | None
+    kind: BudgetKind, owner: object, version: int, capacities: Iterable[Capacity], max_in_flight: int | None
 ) -> BudgetDefinition | None:
     limits = _limits(capacities, None)
     if not limits and max_in_flight is None:

@@ -14,10 +14,9 @@ from scheduler.domain.work import BudgetDefinition, Entry
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store, StoredFlow
 from scheduler.services.limits import (
-    batch_budget,
+    batch_budgets,
     connection_budget,
     flow_definition,
-    key_budget,
     resource_budget,
 )
 from scheduler.services.model_limits import model_budgets
@@ -129,5 +128,5 @@ def budgets_of(
     batch: Batch, key: ApiKey | None, resources: Sequence[Resource], connections: Sequence[Connection]
 ) -> list[BudgetDefinition]:
     """All budgets that bind a batch, as far as they exist."""
-    optional = [batch_budget(batch), key_budget(key) if key else None, *map(resource_budget, resources)]
-    return [*map(connection_budget, connections), *(budget for budget in optional if budget is not None)]
+    own = [budget for budget in map(resource_budget, resources) if budget is not None]
+    return [*map(connection_budget, connections), *batch_budgets(batch, key), *own]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -18,7 +18,7 @@ from scheduler.domain.work import BudgetDefinition
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store, StoredFlow
 from scheduler.services.limits import (
-    batch_budget,
+    batch_budgets,
     connection_budget,
     key_budget,
     resource_budget,
@@ -175,12 +175,23 @@ class Recovery:
                 return await self.repair(shard, batch, flow)
 
         async for page, batches in self.unfinished(shard):
-            budgets = [b for b in map(batch_budget, batches.values()) if b is not None]
+            budgets = await self.budgets_of(batches.values())
             if budgets:
                 await self._engine.set_limits(shard, budgets, spent=spent)
                 await self._restore(shard, budgets, spent=spent)
             flows += sum(await asyncio.gather(*(mend(batches.get(flow.batch_id), flow) for flow in page)))
         return flows
+
+    async def budgets_of(self, batches: Collection[Batch]) -> list[BudgetDefinition]:
+        """What binds these batches beside what was set up: their own limits, and their callers'."""
+        wanted = {batch.api_key_id for batch in batches}
+        keys = {key.api_key_id: key for key in await self._store.setup.api_keys() if key.api_key_id in wanted}
+        found = (
+            budget
+            for batch in batches
+            for budget in batch_budgets(batch, keys.get(batch.api_key_id) if batch.api_key_id else None)
+        )
+        return list({budget.budget_id: budget for budget in found}.values())
 
     async def apply_setup(self, shard: int, *, spent: bool = False) -> None:
         """Limits and queues of everything that is set up on the shard; older versions are ignored by the

@@ -170,6 +170,7 @@ class Uploads:
             metadata=envelope.metadata,
             deadline=envelope.deadline,
             api_key_id=request.key.api_key_id if request.key else None,
+            caller=request.key.caller if request.key else None,
         )
 
     async def _check_of(self, request: UploadRequest, batch: NewBatch) -> UploadCheck:

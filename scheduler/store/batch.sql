@@ -43,15 +43,16 @@ ORDER BY resource_id FOR KEY SHARE;
 -- The batch row, with event 1.
 -- Params: $1 batch, $2 environment, $3 type, $4 priority, $5 items, $6 estimated prompt tokens, $7 max in flight,
 -- $8 deadline, $9 api key, $10 capacity, $11 callback, $12 receiver, $13 wants item_update, $14 wants batch_update,
--- $15 metadata, $16 workspace, $17 sealed: all items are here, $18 fine priority, $19 retries of its items
+-- $15 metadata, $16 workspace, $17 sealed: all items are here, $18 fine priority, $19 retries of its items,
+-- $20 caller
 WITH made AS (
     INSERT INTO batches AS b (
         batch_id, workspace_id, environment_id, shard, type, status, priority, total_items, stored, sealed,
         estimated_prompt_tokens, max_in_flight, deadline, api_key_id, capacity, callback, receiver,
-        wants_item_update, wants_batch_update, metadata, fine_priority, max_retries, last_event, created_at,
+        wants_item_update, wants_batch_update, metadata, fine_priority, max_retries, caller, last_event, created_at,
         updated_at)
     SELECT $1, e.workspace_id, e.environment_id, e.shard, $3, 'PENDING', $4, $5, $5, $17, $6, $7, $8, $9, $10, $11, $12,
-        $13, $14, $15, $18, $19, 1, now(), now()
+        $13, $14, $15, $18, $19, $20, 1, now(), now()
     FROM environments e WHERE e.environment_id = $2 AND e.workspace_id = $16
     RETURNING b.batch_id, b.created_at, b.shard, batch_snapshot(b) AS snapshot
 ), told AS (

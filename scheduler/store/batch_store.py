@@ -208,4 +208,5 @@ def batch_columns(batch: NewBatch, items: int, in_tokens: int, *, sealed: bool =
         sealed,
         batch.fine_priority,
         batch.max_retries,
+        batch.caller,
     ]

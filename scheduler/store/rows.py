@@ -116,6 +116,7 @@ def batch_of(row: Row) -> Batch:
         last_event=row["last_event"],
         version=row["version"],
         fine_priority=row["fine_priority"],
+        caller=row["caller"],
     )
 
 
@@ -133,6 +134,7 @@ def batch_as_of(now: Batch, snapshot: str) -> Batch:
         api_key_id=now.api_key_id,
         api_key_name=now.api_key_name,
         fine_priority=now.fine_priority,
+        caller=now.caller,
         **msgspec.structs.asdict(then),
     )
 

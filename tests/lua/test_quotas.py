@@ -8,6 +8,7 @@ import pytest
 
 from scheduler.domain.quota import QuotaUse
 from scheduler.domain.work import Limit
+from scheduler.engine import keys
 from tests.lua.conftest import SHARD, Bench, minute
 
 DAY = Limit("DAY", 100, None)
@@ -109,3 +110,18 @@ async def test_a_month_begins_in_its_zone(bench: Bench) -> None:
     assert len((await bench.claim()).leases) == 5
     await bench.after(1_000)
     assert len((await bench.claim()).leases) == 5
+
+
+async def test_accounts_of_addresses_are_forgotten_when_they_count_no_more(bench: Bench) -> None:
+    await bench.limit("address-k-1", minute(requests=5))
+    await bench.limit("address-k-2", Limit("MONTH", 5, None))
+    await bench.limit("key-k", minute(requests=5))
+    lives = [await bench.redis.ttl(f"{keys.prefix(SHARD)}budget:{name}") for name in ("address-k-1", "address-k-2")]
+    assert [round(life / 86_400) for life in lives] == [2, 40]
+    assert await bench.redis.ttl(f"{keys.prefix(SHARD)}budget:key-k") == -1
+    await bench.redis.expire(f"{keys.prefix(SHARD)}budget:address-k-1", 60)
+    await bench.limit("c")
+    await bench.queue()
+    await bench.push(count=2, budgets=("address-k-1",))
+    await bench.claim()
+    assert await bench.redis.ttl(f"{keys.prefix(SHARD)}budget:address-k-1") > 86_400, "use keeps it"

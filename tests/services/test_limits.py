@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from scheduler.services.limits import (
     connection_budget,
     flow_definition,
     key_budget,
+    key_budgets,
     queue_definition,
     resource_budget,
 )
@@ -152,3 +154,26 @@ def test_where_a_provider_counts_the_input_only_its_limit_does_too() -> None:
     gemini = connection_budget(connection(capacity=tokens, provider=Provider.GEMINI)).limits
     assert [limit.meter for limit in gemini] == [Meter.INPUT]
     assert [limit.meter for limit in connection_budget(connection(capacity=tokens)).limits] == [Meter.TOTAL]
+
+
+def test_what_counts_callers_apart_is_an_account_of_their_address() -> None:
+    per_address = Capacity(Period.MINUTE, requests=6, dimension="source-ip")
+    own = key(capacity=(MINUTE, per_address), max_in_flight=None)
+    whole, account = key_budgets(own, "192.0.2.1")
+    assert whole == key_budget(own)
+    assert [limit.requests for limit in whole.limits] == [60]
+    assert [limit.requests for limit in account.limits] == [6]
+    assert account.budget_id.startswith(f"address-{own.api_key_id}-")
+    others = {key_budgets(own, caller)[1].budget_id for caller in ("192.0.2.1", "192.0.2.2", None)}
+    assert len(others) == 3
+    assert key_budgets(key(capacity=(per_address,), max_in_flight=None), "192.0.2.1")[0].version == own.version
+    assert key_budgets(key(max_in_flight=None), "192.0.2.1") == ()
+
+
+def test_a_batch_is_bound_by_the_account_of_its_caller() -> None:
+    own = key(capacity=(Capacity(Period.MINUTE, requests=6, dimension="source-ip"),), max_in_flight=None)
+    batch = replace(stored_batch(), caller="192.0.2.1")
+    flow = StoredFlow(batch.batch_id, TENANT.resource_id, TENANT.workspace_id, TENANT.environment_id, 3, 1, 9, 1, 9)
+    [of_batch, account] = flow_definition(batch, flow, own).budgets
+    assert of_batch.startswith("batch-")
+    assert account == key_budgets(own, "192.0.2.1")[0].budget_id

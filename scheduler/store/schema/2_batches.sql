@@ -31,6 +31,7 @@ CREATE TABLE batches (
     max_in_flight           integer,
     fine_priority           smallint,                        -- 0 … 255, in place of priority; null: priority counts
     max_retries             smallint,                        -- of each item; null: what its resource says
+    caller                  text,                            -- address that it came from; null: its key does not count them
     api_key_id              uuid,
     type                    text        NOT NULL,
     status                  text        NOT NULL,
