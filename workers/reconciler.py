@@ -152,8 +152,9 @@ class Reconciler:
         return Reconciled(True, looked_at, repaired, switched, ended)
 
     async def _keep_budgets(self, shard: int, batches: Mapping[UUID, Batch]) -> None:
-        """The engine forgets a batch's budget a day after the first of its flows ended; the others still need it."""
-        budgets = [budget for budget in map(batch_budget, batches.values()) if budget is not None]
+        """The engine forgets a batch's budget a day after the first of its flows ended, and its caller's when it is not
+        used; the others still need them. What changed of them since takes effect."""
+        budgets = await self._recovery.budgets_of(batches.values())
         if budgets:
             await self._engine.set_limits(shard, budgets)
 
