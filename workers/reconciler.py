@@ -118,7 +118,7 @@ class Reconciler:
         looked_at = repaired = switched = ended = 0
         keep_budgets = self._utc_now() >= self._budgets_due.get(shard, EARLIEST)
         async for page, batches in self._recovery.unfinished(shard):
-            await self._keep_budgets(shard, batches if keep_budgets else {})
+            await self._keep_budgets(shard, batches, due=keep_budgets)
             refs = {flow_ref(flow): flow for flow in page}
             states = await self._engine.flows(shard, list(refs))
             looked_at += len(page)
@@ -129,10 +129,7 @@ class Reconciler:
                 if batch is None:
                     continue
                 if state.dead:
-                    # It was reopened by a retry whose process died before it told the engine; a flow that died of a
-                    # later cancel has a newer version and stays dead. What is overdue was made dead to end.
-                    if batch.deadline is None or batch.deadline > self._utc_now():
-                        repaired += await self._open(shard, [(flow, batch)])
+                    repaired += await self._reopen(shard, flow, batch)
                     continue
                 if state.paused != batch.paused:
                     await self._switch(shard, ref, batch)
@@ -148,13 +145,24 @@ class Reconciler:
                         fixed, closed = await self._revive(shard, ref, flow, batch)
                         repaired += fixed
                         ended += closed
-        self._budgets_due[shard] = self._utc_now() + KEEP_BUDGETS if keep_budgets else self._budgets_due[shard]
+        self._kept_budgets(shard, done=keep_budgets)
         return Reconciled(True, looked_at, repaired, switched, ended)
 
-    async def _keep_budgets(self, shard: int, batches: Mapping[UUID, Batch]) -> None:
+    async def _reopen(self, shard: int, flow: StoredFlow, batch: Batch) -> int:
+        """It was reopened by a retry whose process died before it told the engine; a flow that died of a later cancel
+        has a newer version and stays dead. What is overdue was made dead to end."""
+        if batch.deadline is not None and batch.deadline <= self._utc_now():
+            return 0
+        return await self._open(shard, [(flow, batch)])
+
+    def _kept_budgets(self, shard: int, *, done: bool) -> None:
+        if done:
+            self._budgets_due[shard] = self._utc_now() + KEEP_BUDGETS
+
+    async def _keep_budgets(self, shard: int, batches: Mapping[UUID, Batch], *, due: bool) -> None:
         """The engine forgets a batch's budget a day after the first of its flows ended, and its caller's when it is not
         used; the others still need them. What changed of them since takes effect."""
-        budgets = await self._recovery.budgets_of(batches.values())
+        budgets = await self._recovery.budgets_of(batches.values() if due else ())
         if budgets:
             await self._engine.set_limits(shard, budgets)
 

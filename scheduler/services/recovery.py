@@ -184,6 +184,8 @@ class Recovery:
 
     async def budgets_of(self, batches: Collection[Batch]) -> list[BudgetDefinition]:
         """What binds these batches beside what was set up: their own limits, and their callers'."""
+        if not batches:
+            return []
         wanted = {batch.api_key_id for batch in batches}
         keys = {key.api_key_id: key for key in await self._store.setup.api_keys() if key.api_key_id in wanted}
         found = (
