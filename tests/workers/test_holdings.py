@@ -66,6 +66,17 @@ def test_only_leases_with_little_time_left_are_renewed_and_lost_ones_never() -> 
     assert holdings.due_for_renewal(0.0, 8.0) == [near]
 
 
+def test_the_lease_that_ends_first_is_renewed_first() -> None:
+    holdings = Holdings(100)
+    helds = [held(number) for number in range(50)]
+    for number, each in enumerate(helds):
+        each.deadline_s = float(number * 37 % 50)
+        holdings.take(each)
+    due = [each.deadline_s for each in holdings.due_for_renewal(0.0, 40.0)]
+    assert due == sorted(due)
+    assert len(due) == 40
+
+
 def test_a_call_that_never_left_has_no_age() -> None:
     call = held(1)
     assert call.sent_ago_ms(5.0) is None
