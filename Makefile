@@ -17,7 +17,7 @@ MOVED := moved
 endif
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo up test check bench chaos lock format clean moved
+.PHONY: setup demo up test check bench chaos fuzz audit lock format clean moved
 
 setup: $(INSTALLED)
 
@@ -61,6 +61,7 @@ check: setup
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports > $(VENV)/lint-imports.log 2>&1 || { cat $(VENV)/lint-imports.log; exit 1; }
 	@$(UV_PIP) check --quiet
+	@$(BIN)/python .ci/audit.py
 	@echo "check: format, lint, types, layers and dependencies are fine"
 
 bench: setup
@@ -70,6 +71,14 @@ bench: setup
 # make chaos ARGS="runs --seeds 7"; `make test` holds a short form. See docs/faults.md.
 chaos: setup
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+# 10,000 cases of our OpenAPI description against a stack of its own: no 5xx; `make test` holds a short form.
+fuzz: setup
+	@$(BIN)/python -m bench.fuzz $(ARGS)
+
+# Known weaknesses of the locked versions; says so, and ends well, where OSV cannot be reached.
+audit: setup
+	@$(BIN)/python .ci/audit.py
 
 format: setup
 	@$(BIN)/ruff format --quiet .
