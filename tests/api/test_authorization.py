@@ -82,6 +82,11 @@ MATRIX: dict[str, Door] = {
     "GET /v1/batches": Door.OPENAI,
     "GET /v1/batches/{batch_id}": Door.OPENAI,
     "POST /v1/batches/{batch_id}/cancel": Door.OPENAI,
+    "POST /v1/messages/batches": Door.OPENAI,
+    "GET /v1/messages/batches": Door.OPENAI,
+    "GET /v1/messages/batches/{batch_id}": Door.OPENAI,
+    "GET /v1/messages/batches/{batch_id}/results": Door.OPENAI,
+    "POST /v1/messages/batches/{batch_id}/cancel": Door.OPENAI,
     "GET /v1/models": Door.MODELS,
     "GET /v1/models/{model:path}": Door.MODELS,
     "POST /v1/chat/completions": Door.OPENAI,
@@ -103,6 +108,8 @@ MATRIX: dict[str, Door] = {
     "POST /v1/ai-connection/{workspaceId}/{environmentId}/{connectionId:path}/resume": Door.SETUP,
     "GET /v1/ai-resource/{workspaceId}/{environmentId}/{resourceId:path}/headroom": Door.HEADROOM,
 }
+for _method in ("GET", "POST", "PUT", "DELETE"):
+    MATRIX[f"{_method} /v1/pool-definition/{{workspaceId}}/{{environmentId}}"] = Door.SETUP
 for _noun, _id in (("ai-connection", "connectionId"), ("ai-resource", "resourceId"), ("api-key", "apiKeyId")):
     _root = f"/v1/{_noun}/{{workspaceId}}/{{environmentId}}"
     for _method in ("GET", "POST"):
