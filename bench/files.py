@@ -146,6 +146,6 @@ def _worker_bytes(brim: Stack) -> int:
     found = 0
     for process in psutil.Process(brim.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "worker" in process.cmdline():
+            if "worker" in " ".join(process.cmdline()):
                 found += process.memory_info().rss
     return found

@@ -23,8 +23,10 @@ MOST = 1_000
 """Submissions of one process."""
 OPEN = 100
 """Submissions whose parts are kept open; those of others are opened, and compared with their record, when needed."""
-IDLE_S = 0.25
+PAUSE_S = 0.25
 """Between two rounds in which nothing came."""
+IDLE_S = 1.0
+"""The same while nothing runs."""
 REST_S = 2.0
 """A submission that could not be served (the disk is full) is left alone for so long; the others go on."""
 SWEEP_S = 600.0
@@ -69,17 +71,20 @@ class Publisher:
         self._clock = clock
         self._on_deliveries = on_deliveries
         self._writing: dict[UUID, Publishing] = {}
-        self._busy = False
+        self._busy = self._holding = False
         self._resting: dict[UUID, float] = {}
         self._swept_s = float("-inf")
 
     def pause_s(self) -> float:
         """Until the next round."""
-        return 0.0 if self._busy else IDLE_S
+        if self._busy:
+            return 0.0
+        return PAUSE_S if self._holding else IDLE_S
 
     async def run_once(self) -> Published:
         """One step of each submission that is ours."""
         held = await self._store.hold(self._holder, self._lease_s, MOST)
+        self._holding = bool(held.batch_ids)
         self._forget(held.batch_ids)
         lines = ended = expired = 0
         for submission in held.due:
