@@ -61,8 +61,8 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class CallbackOptions:
-    """Where a CALLBACK batch reports. With a `secret` each delivery is signed; `previous_secret` signs as well, while the
-    receiver changes from one to the other."""
+    """Where a CALLBACK batch reports. With a `secret` each delivery is signed; `previous_secret` signs as well, while
+    the receiver changes from one to the other."""
 
     url: str
     events: Sequence[CallbackEvent] = ("all",)
