@@ -133,20 +133,24 @@ class Explaining:
         if batch.status in FINAL_BATCH:
             return None
         try:
-            # The batch itself is answered whatever the engine does.
+            # The batch itself is answered, whatever we fail to say about its future.
             async with asyncio.timeout(PATIENCE_S):
-                flows = await self._store.batches.flows(batch.batch_id)
-                run_ms = await self._store.outlook.run_ms(batch.batch_id) if batch.finished else None
-                parts = await self._parts(batch, flows[:MOST_AT_CREATION], run_ms)
-                last = _latest(parts)
-                binding = last.last.binding if last and last.last else None
-                names = await self._names(batch) if binding else None
+                return await self._look_ahead(batch)
         except (Unavailable, TimeoutError) as error:
             _log.warning("outlook.missing", batch_id=str(batch.batch_id), reason=str(error))
-            return None
+        except Exception:
+            _log.exception("outlook.failed", batch_id=str(batch.batch_id))
+        return None
+
+    async def _look_ahead(self, batch: Batch) -> Outlook:
+        flows = await self._store.batches.flows(batch.batch_id)
+        run_ms = await self._store.outlook.run_ms(batch.batch_id) if batch.finished else None
+        parts = await self._parts(batch, flows[:MOST_AT_CREATION], run_ms)
+        last = _latest(parts)
+        binding = last.last.binding if last and last.last else None
         now = self._now()
+        hold = _hold(binding, await self._names(batch), now) if binding else None
         end = _end_of_all(parts, now, run_ms)
-        hold = _hold(binding, names, now) if binding and names else None
         in_time = _in_time(batch, end)
         warning = late_in_words(in_time, end, hold)
         shut = (
