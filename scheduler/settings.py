@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     retention_days: float | None = Field(
         None, ge=1, description="Batches that ended are forgotten so many days after their creation; none: never."
     )
+    native_poll_s: float = Field(
+        15.0, ge=0.1, le=3600, description="Between two looks at a batch that runs at its provider, in seconds."
+    )
     allow_noop: bool = Field(False, description="Allow connections of provider noop (benches).")
 
     max_body_bytes: int = Field(104_857_600, ge=1024, description="Largest JSON body of a request, in bytes.")

@@ -8,9 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+from aiohttp import ClientSession
+
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
+from scheduler.providers.batch_api import BatchApi
+from scheduler.services.catalog import Catalog
 from scheduler.services.files import Files
+from scheduler.services.handing_over import HandingOver
 from scheduler.services.ingestion import Ingestion
 from scheduler.services.opening import Opening
 from scheduler.services.recovery import Recovery
@@ -18,6 +23,9 @@ from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
 from scheduler.settings import Settings
 from workers.duty import every
+from workers.hander import IDLE_S as HAND_S
+from workers.hander import LEASE_S as HANDED_S
+from workers.hander import Hander
 from workers.ingester import Ingester
 from workers.publisher import Publisher
 from workers.spooler import Spooler
@@ -40,6 +48,8 @@ class Submissions:
         engine: Engine,
         recovery: Recovery,
         files: Files,
+        catalog: Catalog,
+        calls: ClientSession,
         holder: str,
         on_deliveries: Callable[[], None],
     ) -> None:
@@ -53,6 +63,10 @@ class Submissions:
             store.submissions, files, folder, holder, lease_s, _utc_now, time.monotonic, on_deliveries
         )
 
+        handing_over = HandingOver(
+            store, engine, Tenants(store), Shards(recovery), catalog, BatchApi(calls), holder, HANDED_S, _utc_now
+        )
+        self._hander = Hander(store.handovers, handing_over, holder, settings.native_poll_s)
         spool = settings.spool_dir
         self._spoolers = [] if spool is None else [Spooler(store, files, spool, _utc_now)]
 
@@ -64,6 +78,7 @@ class Submissions:
                 for each in self._ingesters
             ),
             asyncio.create_task(every(self._publisher.pause_s, self._publisher.run_once, stop, name="publisher")),
+            asyncio.create_task(every(HAND_S, self._hander.run_once, stop, name="hander")),
             *(asyncio.create_task(every(each.pause_s, each.run_once, stop, name="spooler")) for each in self._spoolers),
         ]
 

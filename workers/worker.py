@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from aiohttp import ClientSession
 
 from scheduler import metrics
 from scheduler.domain.errors import Unavailable
@@ -133,10 +134,10 @@ class Worker:
         async with AsyncExitStack() as stack:
             calls = await stack.enter_async_context(open_session())
             callbacks = await stack.enter_async_context(open_callback_session(self._settings.callback_allow_hosts))
-            duties = self._assemble(Adapters(calls), callbacks)
+            duties = self._assemble(calls, callbacks)
             await self._run(duties, stop)
 
-    def _assemble(self, adapter: Adapters, callbacks: Any) -> _Duties:
+    def _assemble(self, calls: ClientSession, callbacks: Any) -> _Duties:
         settings, store, engine, clock = self._settings, self._store, self._engine, time.monotonic
         wall, database_clock = WallClock(time.time(), clock()), DatabaseClock()
         live = shards.LiveShards(store.shards, self._recovery)
@@ -165,7 +166,7 @@ class Worker:
             dispatcher.was_late()
 
         attempts = Attempts(
-            engine, adapter, holdings, committer, returns, Circuit(), learner, observer, parker, clock, was_late
+            engine, Adapters(calls), holdings, committer, returns, Circuit(), learner, observer, parker, clock, was_late
         )
         loading = Loading(
             store,
@@ -216,7 +217,9 @@ class Worker:
             learner=learner,
             observer=observer,
             keeper=filekeeper.FileKeeper(self._files, _utc_now),
-            submissions=Submissions(settings, store, engine, self._recovery, self._files, self.holder, sender.wake),
+            submissions=Submissions(
+                settings, store, engine, self._recovery, self._files, catalog, calls, self.holder, sender.wake
+            ),
             pruner=pruner.Pruner(store.shards, store.retention, settings.retention_days, _utc_now),
             secretkeeper=secretkeeper.Secretkeeper(store.callback_secrets, store.shards, self._vault),
             beat=beat.Beat(store.shards, self.holder, lambda: self._info(holdings, committer)),

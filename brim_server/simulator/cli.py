@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", dest="models", action="append", help="a model that GET /v1/models lists; may be repeated"
     )
+    add("batch_s", float, "seconds that a batch of the Batch API takes")
     add("max_body_bytes", int, "answer 413 to larger bodies")
     add("seed", int, "of the draws for faults and jitter")
     return parser

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from brim_server.simulator import answers, dialect
+from brim_server.simulator.batches import Batches
 from brim_server.simulator.dialect import encode
 from brim_server.simulator.options import OPTION_NAMES, Options
 from brim_server.simulator.provider import METERED, Outcome, Provider, Reply, Request
@@ -19,6 +20,7 @@ class Console:
     def __init__(self, provider: Provider, connections: Callable[[], tuple[int, int]]) -> None:
         self._provider = provider
         self._connections = connections
+        self.batches = Batches()
         self._routes: dict[tuple[bytes, str], Callable[[Request, int], Reply]] = {
             (b"GET", "/v1/models"): self._models,
             (b"GET", "/stats"): self._stats,
@@ -35,6 +37,8 @@ class Console:
         if request.path in METERED and request.method == b"POST":
             return self._provider.call(request, now_us)
         path, method = request.path.decode("latin-1"), request.method
+        if self.batches.owns(path):
+            return self.batches.handle(request, self._provider.options, now_us)
         route = self._routes.get((method, path))
         if route is not None:
             return route(request, now_us)
@@ -58,6 +62,7 @@ class Console:
         options = self._provider.options
         more = {
             "connections": {"open": open_connections, "seen": seen},
+            "batches_created": self.batches.created,
             "limits": {"rpm": options.rpm, "tpm": options.tpm, "shape": options.shape},
         }
         others = self._provider.others

@@ -21,6 +21,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "refuse_for_s": (0, 10**9),
     "refuse_status": (400, 599),
     "refuse_retry_after_ms": (0, 10**12),
+    "batch_s": (0, 10**9),
     "max_body_bytes": (1, 10**10),
     **dict.fromkeys(_RATES, (0, 1)),
 }
@@ -73,6 +74,8 @@ class Options:
     """When set, calls without `Authorization: Bearer <api_key>` are answered 401."""
     models: tuple[str, ...] = ("sim-model", "sim-small", "sim-embedding")
     """What `GET /v1/models` lists; calls may name any model."""
+    batch_s: float = 5.0
+    """How long a batch of the Batch API takes."""
     max_body_bytes: int = 16 * 1024 * 1024
     seed: int = 0
     """Of the draws for faults and jitter."""

@@ -21,6 +21,7 @@ from scheduler.ports.dead_letters import DeadLetterStore
 from scheduler.ports.deliveries import DeliveryStore
 from scheduler.ports.files import FileStore
 from scheduler.ports.flows import StoredFlow as StoredFlow
+from scheduler.ports.handovers import HandoverStore
 from scheduler.ports.learned import LearnedLimitStore, LearnedStore
 from scheduler.ports.outlook import OutlookStore
 from scheduler.ports.pages import Page
@@ -320,6 +321,8 @@ class Store(Protocol):
     def uploads(self) -> UploadStore: ...
     @property
     def submissions(self) -> SubmissionStore: ...
+    @property
+    def handovers(self) -> HandoverStore: ...
     @property
     def files(self) -> FileStore: ...
     @property

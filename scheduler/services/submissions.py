@@ -15,7 +15,6 @@ from scheduler.domain.public_ids import FILE, shown_id
 from scheduler.domain.setup import ApiKey
 from scheduler.domain.submission import (
     DEFAULT_MAX_RETRIES,
-    ExecutionMode,
     NewSubmission,
     SourceFormat,
     Submission,
@@ -68,10 +67,6 @@ class Submissions:
         """A batch as OpenAI's Batch API asks for one; its input is checked later. Raises Malformed, BadParameter,
         Unavailable."""
         form = await read_form(raw, self._settings.callback_allow_hosts, self._resolve)
-        if form.execution_mode is ExecutionMode.NATIVE:
-            raise BadParameter(
-                "Invalid value: 'execution_mode' must be here.", param="execution_mode", reason="invalid_value"
-            )
         file = await self._files.get(key.environment_id, form.input_file_id)
         if file is None:
             raise no_such_input(shown_id(FILE, form.input_file_id))

@@ -9,6 +9,7 @@ from scheduler.store.database import Database
 from scheduler.store.dead_letter_store import PostgresDeadLetterStore
 from scheduler.store.delivery_store import PostgresDeliveryStore
 from scheduler.store.file_store import PostgresFileStore
+from scheduler.store.handover_store import PostgresHandoverStore
 from scheduler.store.item_store import PostgresItemStore
 from scheduler.store.migrations import pending
 from scheduler.store.outcome_store import PostgresOutcomeStore
@@ -38,6 +39,7 @@ class PostgresStore:
         self.files = PostgresFileStore(database)
         self.submissions = PostgresSubmissionStore(database)
         self.shards = PostgresShardStore(database)
+        self.handovers = PostgresHandoverStore(database)
         self.quotas = PostgresQuotaStore(database)
         self.retention = PostgresRetentionStore(database)
         self.outlook = self.parkings = PostgresOutlookStore(database)

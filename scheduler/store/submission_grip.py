@@ -11,7 +11,7 @@ from scheduler.domain.batch import Batch, NewBatch, NewItem
 from scheduler.domain.errors import Conflict, InvariantBroken
 from scheduler.domain.priority import Priority
 from scheduler.domain.status import BatchType
-from scheduler.domain.submission import LineFault, Submission
+from scheduler.domain.submission import ExecutionMode, LineFault, Submission
 from scheduler.ports.flows import StoredFlow
 from scheduler.ports.submissions import WebhookEvent
 from scheduler.store.batch_making import create_batch, create_flows, hold_resources
@@ -87,6 +87,9 @@ class PostgresGrip:
             await hold_resources(connection, self.submission.environment_id, list(self._flows.number))
             await create_batch(connection, batch_columns(_batch(self.submission), self.stored, self._in_tokens))
             await create_flows(connection, self._batch_id, self._flows)
+            if self.submission.execution_mode is ExecutionMode.NATIVE:
+                # From its first moment on: its items run at the provider, never here.
+                await connection.execute(_BATCH["set_paused"], self.submission.environment_id, self._batch_id, True)
             await post(connection, self._batch_id, [event])
             row = await connection.fetchrow(_BATCH["get_batch"], self.submission.environment_id, self._batch_id)
             flows = await connection.fetch(_BATCH["flows"], self._batch_id)

@@ -1,0 +1,145 @@
+"""The Batch API of the simulated provider, as OpenAI has it: files, batches that take `batch_s`, results; no limits."""
+
+import itertools
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from brim_server.simulator import answers, dialect
+from brim_server.simulator.bodies import charge_of
+from brim_server.simulator.dialect import encode
+from brim_server.simulator.options import Options
+from brim_server.simulator.provider import METERED, Reply, Request
+from brim_server.simulator.script import script_of
+
+_FILES: Final = "/v1/files"
+_BATCHES: Final = "/v1/batches"
+
+
+class Line(msgspec.Struct):
+    """One line of an input file."""
+
+    custom_id: str
+    url: str
+    body: msgspec.Raw
+
+
+class Batches:
+    """Files and batches of one account. `created` counts the batches that were ever asked for."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, bytes] = {}
+        self._batches: dict[str, dict[str, Any]] = {}
+        self._numbers = itertools.count(1)
+
+    @property
+    def created(self) -> int:
+        return len(self._batches)
+
+    def owns(self, path: str) -> bool:
+        """Tell whether a path belongs to this face."""
+        return path in (_FILES, _BATCHES) or path.startswith((_FILES + "/", _BATCHES + "/"))
+
+    def handle(self, request: Request, options: Options, now_us: int) -> Reply:
+        """Deal with a request for such a path."""
+        if options.api_key is not None and request.authorization != b"Bearer " + options.api_key.encode():
+            return Reply(401, dialect.scripted_error(401, None, None))
+        path = request.path.decode("latin-1")
+        match request.method, path.split("/")[2:]:
+            case b"POST", ["files"]:
+                return self._upload(request.body)
+            case b"GET", ["files", name, "content"] if name in self._files:
+                return Reply(200, self._files[name])
+            case b"POST", ["batches"]:
+                return self._create(request.body, now_us)
+            case b"GET", ["batches"]:
+                return self._list(request.query, options, now_us)
+            case b"GET", ["batches", name] if name in self._batches:
+                return Reply(200, encode(self._at(name, options, now_us)))
+            case b"POST", ["batches", name, "cancel"] if name in self._batches:
+                batch = self._at(name, options, now_us)
+                if batch["status"] == "in_progress":
+                    batch |= {"status": "cancelled", "cancelled_at": now_us // 1_000_000}
+                return Reply(200, encode(batch))
+            case _:
+                return Reply(404, dialect.invalid_request(f"No such object: {path}"))
+
+    def _upload(self, body: bytes) -> Reply:
+        boundary, _, rest = body.partition(b"\r\n")
+        for part in rest.split(b"\r\n" + boundary):
+            head, _, content = part.partition(b"\r\n\r\n")
+            if b'name="file"' in head:
+                return Reply(200, encode({"id": self._keep(content), "object": "file", "status": "processed"}))
+        return Reply(400, dialect.invalid_request("file is required", "file"))
+
+    def _keep(self, content: bytes) -> str:
+        name = f"file-sim{next(self._numbers)}"
+        self._files[name] = content
+        return name
+
+    def _create(self, body: bytes, now_us: int) -> Reply:
+        wanted = msgspec.json.decode(body)
+        if wanted.get("input_file_id") not in self._files:
+            return Reply(400, dialect.invalid_request("No such file", "input_file_id"))
+        name = f"batch_sim{next(self._numbers)}"
+        self._batches[name] = {
+            "id": name,
+            "object": "batch",
+            "endpoint": wanted.get("endpoint"),
+            "input_file_id": wanted["input_file_id"],
+            "metadata": wanted.get("metadata"),
+            "status": "in_progress",
+            "created_at": now_us // 1_000_000,
+            "created_us": now_us,
+            "output_file_id": None,
+            "error_file_id": None,
+            "errors": None,
+        }
+        return Reply(200, encode(self._batches[name]))
+
+    def _list(self, query: bytes, options: Options, now_us: int) -> Reply:
+        asked = parse_qs(query.decode("latin-1"))
+        names = list(reversed(self._batches))
+        if after := asked.get("after"):
+            names = names[names.index(after[0]) + 1 :] if after[0] in names else []
+        most = int(asked.get("limit", ["20"])[0])
+        data = [self._at(name, options, now_us) for name in names[:most]]
+        return Reply(200, encode({"object": "list", "data": data, "has_more": len(names) > most}))
+
+    def _at(self, name: str, options: Options, now_us: int) -> dict[str, Any]:
+        """A batch as it stands now; it ends when somebody looks after its time."""
+        batch = self._batches[name]
+        if batch["status"] == "in_progress" and now_us - batch["created_us"] >= options.batch_s * 1_000_000:
+            self._complete(batch, options)
+        return batch
+
+    def _complete(self, batch: dict[str, Any], options: Options) -> None:
+        results: dict[str, list[bytes]] = {"output_file_id": [], "error_file_id": []}
+        for line in self._files[batch["input_file_id"]].splitlines():
+            custom_id, status, answer = _answered(line, options)
+            told = {
+                "id": f"batch_req_{custom_id}",
+                "custom_id": custom_id,
+                "response": {"status_code": status, "request_id": f"req_{custom_id}", "body": msgspec.Raw(answer)},
+                "error": None,
+            }
+            results["output_file_id" if status == 200 else "error_file_id"].append(msgspec.json.encode(told))
+        for kind, lines in results.items():
+            batch[kind] = self._keep(b"\n".join(lines) + b"\n") if lines else None
+        batch["status"] = "completed"
+
+
+def _answered(line: bytes, options: Options) -> tuple[str, int, bytes]:
+    wanted = msgspec.json.decode(line, type=Line)
+    digest = sha256(bytes(wanted.body)).digest()[:16]
+    try:
+        body = METERED[wanted.url.encode()].decode(wanted.body)
+        script = script_of(body.brim_sim, body.metadata, b"")
+        charge = charge_of(body, options)
+    except (ValueError, OverflowError, KeyError) as error:
+        return wanted.custom_id, 400, dialect.invalid_request(str(error))
+    if script is not None and script.status is not None:
+        return wanted.custom_id, script.status, dialect.scripted_error(script.status, script.code, script.message)
+    return wanted.custom_id, 200, answers.answer(body, charge, digest, None)
