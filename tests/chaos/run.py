@@ -30,7 +30,7 @@ DELIVERY_PATIENCE_S = 60.0
 class Shape:
     """How a run is made. rpm: the limit of the metered connection; its provider holds it strictly. metered_items: 0
     leaves that connection out. quiet_s: after the faults everything must have ended within this. scale: of
-    how long faults last."""
+    how long faults last. callbacks: a quarter of the batches has them."""
 
     seconds: float = 60.0
     faults: int = 16
@@ -44,6 +44,7 @@ class Shape:
     lease_ms: int = 2_000
     quiet_s: float = 100.0
     scale: float = 1.0
+    callbacks: bool = True
 
 
 @dataclass(slots=True)
@@ -143,7 +144,7 @@ async def _live_through(
         users.append(asyncio.create_task(use(f"s{seed}-metered", 0.0, "metered", shape.metered_items, False)))
     for number in range(shape.batches):
         at_s, count = draw.uniform(0, shape.seconds), draw.randint(1, shape.largest)
-        callback = number % 4 == 3
+        callback = shape.callbacks and number % 4 == 3
         name = f"s{seed}-b{number}"
         users.append(asyncio.create_task(use(name, at_s, "free", count if not callback else min(count, 60), callback)))
     looking = asyncio.create_task(_look_around(clients, history, draw))

@@ -1,4 +1,5 @@
-"""A short chaos run: every kind of fault once against a running stack. `make chaos` is the long form."""
+"""A short chaos run: every kind of fault but those of receivers, once, against a running stack. `make chaos` is the long
+form: there a killed worker's callbacks have the minute that they take to be sent again."""
 
 from __future__ import annotations
 
@@ -7,9 +8,11 @@ import pytest
 from tests.chaos.run import Shape, run
 from tests.chaos.schedule import Fault
 
+KINDS = tuple(fault for fault in Fault if fault is not Fault.RECEIVER)
 SHORT = Shape(
     seconds=8.0,
-    faults=len(Fault),
+    faults=len(KINDS),
+    kinds=KINDS,
     batches=10,
     largest=80,
     metered_items=0,
@@ -17,6 +20,7 @@ SHORT = Shape(
     lease_ms=1_000,
     quiet_s=40.0,
     scale=0.3,
+    callbacks=False,
 )
 
 
@@ -26,4 +30,4 @@ async def test_every_promise_is_kept_under_every_fault() -> None:
     verdict = await run(20261122, SHORT)
     assert verdict.violations == [], verdict.faults
     assert verdict.items > 100
-    assert len(verdict.faults) == len(Fault)
+    assert len(verdict.faults) == len(KINDS)
