@@ -2,8 +2,8 @@
 
 `noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `shapes` five and then twelve,
 `refusals` one, `budgets` about ten (`--quick`: two), `failover` three, `others` six, `spilling` five, `files` one,
-`backlog` half a minute for 200,000 items (`--items 2000000`: seven). BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a
-Redis Cluster of three masters.
+`backlog` half a minute for 200,000 items (`--items 2000000`: seven), `lag` half a minute. BRIM_BENCH_CLUSTER=1 runs all
+but `budgets` on a Redis Cluster of three masters.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from bench import backlog, failover, files, latency, limits, others, refusals, shapes, spilling, throughput
+from bench import backlog, failover, files, lag, latency, limits, others, refusals, shapes, spilling, throughput
 from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog", "others", "spilling", "files")
+LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog", "others", "spilling", "files", "lag")
 
 
 def show(name: str, value: str) -> None:
@@ -116,6 +116,15 @@ async def run_failover() -> None:
     show("failover: calls repeated", str(result.repeated))
 
 
+async def run_lag() -> None:
+    """What others wait while one POST of 100,000 items is taken in."""
+    result = await lag.lag()
+    show("lag: MB of the POST, seconds it took", f"{result.body_mb:.0f}, {result.post_s:.1f}")
+    show("lag: ms of a GET meanwhile, median", f"{result.get_median_ms:.1f}")
+    show("lag: the same, of 99 in 100", f"{result.get_p99_ms:.1f}")
+    show("lag: the same, the longest", f"{result.get_worst_ms:.1f}")
+
+
 async def run_backlog(items: int) -> None:
     """One batch by NDJSON, far longer than what Redis holds of it."""
     result = await backlog.backlog(items)
@@ -188,6 +197,8 @@ def main() -> int:
     for name, work in WITHOUT_CHOICES.items():
         if name in names:
             asyncio.run(work())
+    if "lag" in names:
+        asyncio.run(run_lag())
     if "backlog" in names:
         asyncio.run(run_backlog(given.items))
     if "budgets" not in names:

@@ -13,7 +13,7 @@ from scheduler.engine.servers import slot_of
 from tests.acceptance.conftest import WITHIN_S, all_items, items, stats
 from tests.polling import eventually
 
-RPM = 1200
+RPM = 2400
 
 
 @pytest.mark.timeout(150)
