@@ -82,6 +82,7 @@ async def body(megabytes: int, sent: Callable[[], object]) -> AsyncIterator[byte
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 async def test_a_large_upload_takes_little_memory(core: Core, settings: Settings) -> None:
     """As in the contract: 200 MB, and a process below 300 MB."""
     async with api_process(core, settings) as (world, process):
@@ -104,6 +105,7 @@ async def test_a_large_upload_takes_little_memory(core: Core, settings: Settings
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 async def test_a_kill_in_the_middle_of_an_upload_leaves_nothing(core: Core, settings: Settings) -> None:
     async with api_process(core, settings) as (world, process):
         arrived = asyncio.Event()
