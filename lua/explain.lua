@@ -24,7 +24,7 @@ local refused = shard.refuses(epoch)
 if refused then return refused end
 shard.read_clock()
 
-local LOOKED_AT = 512 -- entries read from the front of the list
+local LOOKED_AT = 128 -- entries read from the front of the list
 local DEFERRED = 512 -- deferred entries looked through
 local TARGETS = 8 -- targets told of
 

@@ -3,8 +3,8 @@
 local standing = {}
 
 local STEPS = 24 -- a window's history is told in so many steps at most
-local SAMPLE = 8 -- entries of another flow whose mean stands for all of it
-local RIVALS = 32 -- others that are told of, at most
+local SAMPLE = 4 -- entries of another flow whose mean stands for all of it
+local RIVALS = 16 -- others that are told of, at most
 
 -- When what a window holds comes back: {in ms, requests, tokens} …, oldest first.
 local function slides(b, limit)
@@ -101,7 +101,7 @@ end
 
 -- Another queue as a rival for a connection; its first flows stand for all of them.
 local function queue_standing(name, state)
-  local listed = redis.call('ZRANGE', key.queue(name), 0, 3)
+  local listed = redis.call('ZRANGE', key.queue(name), 0, 1)
   local entries, in_tokens, out_tokens, loaded = 0, 0, 0, 0
   for _, batch in ipairs(listed) do
     local f = flow.load(name, batch)
