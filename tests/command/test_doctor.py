@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 import redis.asyncio
 
+from bench.cluster import LoopbackCluster
 from brim_server.running.checkup import Finding, examine, examine_this_host
 from scheduler.bootstrap import open_core
 from scheduler.domain.file import NewFile, Purpose
@@ -91,3 +92,11 @@ async def test_a_server_that_cannot_be_reached_is_trouble(empty_redis: str, data
     found = _by_name(await examine(Settings(redis_url=urls["redis_url"], database_url=urls["database_url"])))
     assert not found[name].good
     assert "workers" not in found
+
+
+async def test_a_cluster_is_examined_as_one_server_is(database: str, redis_cluster: LoopbackCluster) -> None:
+    redis_cluster.clear()
+    found = _by_name(await examine(Settings(redis_url=redis_cluster.url, database_url=database)))
+    assert (found["redis"].good, found["redis"].detail) == (True, "a cluster; every node with slots answers")
+    assert (found["eviction policy"].good, found["eviction policy"].detail) == (True, "noeviction")
+    assert found["queues"].good

@@ -1,12 +1,18 @@
 """A Redis that may drop keys is refused, also when it does not tell its configuration."""
 
+import socket
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import redis.asyncio
 
+from bench.cluster import LoopbackCluster
+from brim_server.embedded.redis_server import executable
 from brim_server.running.eviction import complaint_about, read_policies, refuse_evicting_redis
 from brim_server.running.failure import StartFailed
+from tests.polling import eventually
 
 
 @pytest.fixture
@@ -52,3 +58,40 @@ async def test_a_url_of_another_kind_is_named() -> None:
 
 def test_a_server_that_does_not_tell_is_let_pass() -> None:
     assert complaint_about([]) is None
+
+
+async def test_each_node_of_a_cluster_is_asked(redis_cluster: LoopbackCluster) -> None:
+    await refuse_evicting_redis(redis_cluster.url)
+    last = redis_cluster.masters[-1]
+    last.client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(StartFailed, match="maxmemory-policy allkeys-lru"):
+            await refuse_evicting_redis(redis_cluster.url)
+    finally:
+        last.client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_cluster_behind_the_url_of_one_server_is_refused(redis_cluster: LoopbackCluster) -> None:
+    with pytest.raises(StartFailed, match="node of a cluster; write redis"):
+        await refuse_evicting_redis(f"redis://127.0.0.1:{redis_cluster.masters[0].port}")
+
+
+async def test_one_server_behind_the_url_of_a_cluster_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        (executable(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--save", ""),
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+
+        async def refused() -> bool:
+            with pytest.raises(StartFailed) as refusal:
+                await refuse_evicting_redis(f"redis+cluster://127.0.0.1:{port}")
+            return "this Redis is no cluster; write redis://" in str(refusal.value)
+
+        await eventually(refused, "it says that it is no cluster", 20)
+    finally:
+        server.kill()
+        server.wait()
