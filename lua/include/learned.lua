@@ -127,7 +127,8 @@ end
 -- Does the reset tell how long the deficit takes to refill? Only asked where the shapes would answer differently.
 local function note_shape(d, limit, report)
   local refill_ms = report.used * limit.period_ms / report.limit
-  if report.used == 0 or refill_ms > 0.8 * limit.period_ms then return end
+  local most_ms = 0.8 * limit.period_ms
+  if report.used == 0 or refill_ms > most_ms and report.reset_ms > most_ms then return end
   local fits = math.abs(report.reset_ms - refill_ms) <= ROUNDED_MS
   d.score = math.max(-SURE, math.min(SURE, d.score + (fits and 1 or -1)))
 end

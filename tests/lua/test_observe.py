@@ -125,10 +125,12 @@ async def test_what_others_use_of_a_sliding_minute_is_booked_once(bench: Bench) 
     assert 129 <= (await booked(bench))[0] <= 145
 
 
-async def test_a_provider_of_slices_is_not_misread(bench: Bench) -> None:
+@pytest.mark.parametrize("refilled", [False, True])
+async def test_a_provider_of_slices_is_not_misread(bench: Bench, refilled: bool) -> None:
     await bench.limit("c", minute(requests=600, pace=PACE))
     for second in range(30):
-        await tell(bench, limit=minute(requests=600), used=550, reset_ms=10_000 - second % 10 * 1_000, refilled=False)
+        reset_ms = 10_000 - second % 10 * 1_000
+        await tell(bench, limit=minute(requests=600), used=550, reset_ms=reset_ms, refilled=refilled)
         await bench.after(1_000)
     assert await booked(bench) == (-1, -1)
 
