@@ -152,7 +152,13 @@ def _headers(answer: Answered | Streamed) -> dict[str, str]:
 
 def _busy(busy: Busy, name: str) -> Response:
     """OpenAI's 429: its clients read retry-after-ms, then Retry-After, and come again then."""
-    bound = {"connection": "its connection", "model": "its model", "key": "the API key", "resource": "the model"}
+    bound = {
+        "connection": "its connection",
+        "model": "its model",
+        "key": "the API key",
+        "address": "the API key",
+        "resource": "the model",
+    }
     whose = bound.get(busy.budget.partition("-")[0], "the model")
     wait_ms = max(1, busy.wait_ms)
     return openai_errors.envelope(

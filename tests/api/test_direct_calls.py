@@ -240,6 +240,19 @@ async def test_what_cannot_start_in_time_is_told_when_it_can(
     assert len(provider.seen) == 1
 
 
+async def test_a_limit_per_address_binds_direct_calls_too(
+    world: ApiWorld, provider: FakeProvider, client: AsyncOpenAI
+) -> None:
+    await connect(world, provider.base_url)
+    await offer(world)
+    capacity = [{"period": "MINUTE", "requests": 1, "dimension": "source-ip"}]
+    key = await world.made(world.at("api-key"), {"name": "public", "capacity": capacity})
+    public = client.with_options(api_key=key["key"])
+    await public.chat.completions.create(model="m", **CHAT)
+    with pytest.raises(openai.RateLimitError):
+        await public.chat.completions.create(model="m", extra_headers={"Brim-Max-Wait": "0"}, **CHAT)
+
+
 async def test_a_call_waits_for_its_turn(world: ApiWorld, provider: FakeProvider, client: AsyncOpenAI) -> None:
     provider.hold = asyncio.Event()
     await connect(world, provider.base_url, maxInFlight=1)
