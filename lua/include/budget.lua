@@ -237,7 +237,10 @@ function budget.define(id, packed, known, spent)
     local stays, gone = {}, {}
     for _, limit in ipairs(def.limits) do stays[limit.code] = true end
     for _, limit in ipairs(known.def.limits) do
-      for _, name in ipairs(stays[limit.code] and {} or window.fields(known.st, limit)) do gone[#gone + 1] = name end
+      for _, name in ipairs(stays[limit.code] and {} or window.fields(known.st, limit)) do
+        gone[#gone + 1] = name
+        if known.moved then known.moved[name] = nil end
+      end
     end
     if #gone > 0 then redis.call('HDEL', hash, unpack(gone)) end
   end
@@ -252,6 +255,7 @@ function budget.define(id, packed, known, spent)
   end
   redis.call('HSET', hash, 'def', packed)
   redis.call('PERSIST', hash)
-  budget.loaded[id] = { id = id, key = hash, def = def, st = st, v = known and known.v or 0, dirty = true, moved = {},
-                        bucket = now_bucket }
+  -- What was booked in earlier sub-buckets in this call is in the sums already, so it must be written there too.
+  budget.loaded[id] = { id = id, key = hash, def = def, st = st, v = known and known.v or 0, dirty = true,
+                        moved = known and known.moved or {}, bucket = now_bucket }
 end

@@ -13,8 +13,9 @@
 local learned = {}
 
 local KEPT_S = 604800 -- a model that is silent for so long is forgotten
-learned.WORTH = 0.02 -- share of a limit that others must have used before they are believed
-local FORGOTTEN = 0.005 -- share of a limit below which they are gone again
+local WORTH, WORTH_REFUSED = 0.1, 0.02 -- share of a limit that others must have used to be believed; after a refusal
+local SINCE_MS = 3000 -- and for so long without one report that says otherwise
+local FORGOTTEN = 0.01 -- share of a limit below which they are gone again
 local MOST = 0.9 -- share of a limit that may be booked for others: a report may be wrong
 local ROUNDED_MS = 1200 -- how far a reset may be off by rounding
 local STEADY_MS = 3000 -- after so long a moment that stays is told from one that moves
@@ -24,7 +25,7 @@ local MARGIN = 0.01 -- share of a window's limit that is kept free while others 
 local LAG_MS = 500 -- what others do within this time is not known before our next calls arrive
 
 function learned.dim() return { score = 0, level = -1, n = 0, longest = 0, longest_at = 0, ends = 0, ends_at = 0,
-                                  fixed = false, others = 0, others_at = 0, kept = 0, limit = 0 } end
+                                  fixed = false, others = 0, others_at = 0, kept = 0, worth_at = 0, limit = 0 } end
 
 function learned.load(id)
   local packed = redis.call('HGET', key.budget(id), 'seen')
@@ -137,7 +138,6 @@ end
 -- refilled continuously has no such edge.) Others come at random: three standard deviations of a Poisson process.
 local function margin(limit, d, report, refilled)
   if refilled or d.others < FORGOTTEN * report.limit then return 0 end
-  if d.kept == 0 and d.others < learned.WORTH * report.limit then return 0 end
   return math.ceil(MARGIN * report.limit + 3 * math.sqrt(d.others * LAG_MS / limit.period_ms))
 end
 
@@ -151,7 +151,8 @@ function learned.keep(limit, d, report)
   return true
 end
 
--- How much others used that no earlier report told of. report: {limit, used, reset_ms, rounded_to, refilled, moment}.
+-- How much others used that no earlier report told of. report: {limit, used, reset_ms, rounded_to,
+-- refilled, moment, refused (the connection was, of late)}.
 function learned.others(b, limit, name, d, report)
   local n = math.floor(report.moment / SUB_MS)
   if report.reset_ms < 0 or n < d.n or n <= b.bucket - limit.sub_buckets + 1 then return 0 end
@@ -166,9 +167,17 @@ function learned.others(b, limit, name, d, report)
   if not expected then return 0 end
   d.refilled = refilled
   local found = math.floor(report.used - expected - report.rounded_to)
-  -- One report may be wrong by what was under way; who is new must have used something.
-  if d.others < FORGOTTEN * report.limit and found < learned.WORTH * report.limit then return 0 end
-  return math.max(0, found)
+  if d.others >= FORGOTTEN * report.limit then return math.max(0, found) end
+  -- Nobody is known. A report may be wrong by what was under way for longer than usual, here or a minute ago: it passes.
+  local worth = report.refused and WORTH_REFUSED or WORTH
+  if found < worth * report.limit then
+    d.worth_at = 0
+  elseif d.worth_at == 0 then
+    d.worth_at = shard.now
+  elseif shard.now - d.worth_at >= SINCE_MS then
+    return found
+  end
+  return 0
 end
 
 -- Book what others used.
