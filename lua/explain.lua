@@ -101,11 +101,13 @@ for _, ids in ipairs({ f.budgets, q.def.budgets, of_targets }) do
   end
 end
 local listed_at = redis.call('ZSCORE', key.queue(queue_name), batch)
+local latest = redis.call('ZRANGE', deferred_key, -1, -1, 'WITHSCORES')
 
 local answer = cjson.encode({
   entry = entry, read = #texts, in_ahead = in_ahead, out_ahead = out_ahead,
   own = standing.flow(f, tonumber(listed_at or f.vt)), waiting = redis.call('LLEN', list), cursor = f.cursor, ends = f.end_,
   paused = f.paused, dead = f.dead, leased = f.leased, deferred = redis.call('ZCARD', deferred_key),
+  last_due_ms = latest[2] and math.max(0, tonumber(latest[2]) - shard.now) or 0,
   flow_parked_on = f.parked or '', queue_parked = q.parked,
   queue = { queue_name, q.def.weight, q.vt, 0, 0, 0 }, spill = q.def.spill,
   flow_budgets = f.budgets, queue_budgets = q.def.budgets, targets = wanted, accounts = accounts,

@@ -67,14 +67,15 @@ def forecast(standing: Standing, run_ms: float | None) -> Forecast:
 
 
 def at_end(standing: Standing) -> Standing:
-    """The same reading, as the last waiting entry of the flow would have it (one of the mean size). When nothing waits:
-    it runs, or all of it has ended."""
+    """The same reading, as the last waiting entry of the flow would have it (one of the mean size); while some wait for
+    their retry, the last does so too. When nothing waits: it runs, or all of it has ended."""
     left = standing.own.left
     if left.requests < 1:
         return replace(standing, place=Place.RUNNING if standing.leased else Place.ABSENT)
     mean = left.times(1 / left.requests)
     ahead = left.times(1 - 1 / left.requests)
-    return replace(standing, place=Place.WAITING, ahead=ahead, cost=mean)
+    place = Place.DEFERRED if standing.deferred else Place.WAITING
+    return replace(standing, place=place, ahead=ahead, cost=mean, due_ms=standing.last_due_ms)
 
 
 def _before(standing: Standing) -> tuple[Load, Load]:

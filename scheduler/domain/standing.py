@@ -121,11 +121,11 @@ class Standing:
     """One flow, what it shares, and one of its entries if one was asked for.
 
     own: the flow as its queue sees it, left: all that waits. ahead: what goes before
-    the asked entry within the flow; cost: what it costs. due_ms: when a deferred one may go. target: index of the
-    target that it is bound for. flow_budgets bind the flow, queue_budgets its queue; targets are the connections'
-    budgets in order, lists of ids for each target: all of them must admit (the connection's, and the model's).
-    flows: the others in its queue; queues: the other queues that want the same connections. parked_on: the budget that
-    the flow, or its queue, waits on now.
+    the asked entry within the flow; cost: what it costs. due_ms: when a deferred one may go; last_due_ms: when the last
+    deferred one of the flow may. target: index of the target that it is bound for. flow_budgets bind the flow,
+    queue_budgets its queue; targets are the connections' budgets in order, lists of ids for each target: all of them
+    must admit (the connection's, and the model's). flows: the others in its queue; queues: the other queues that want
+    the same connections. parked_on: the budget that the flow, or its queue, waits on now.
     """
 
     place: Place
@@ -137,6 +137,7 @@ class Standing:
     ahead: Load
     cost: Load
     due_ms: float
+    last_due_ms: float
     target: int
     queue: Rival
     spill: bool

@@ -53,6 +53,7 @@ def read_explained(reply: Any, position: int, share: float) -> Standing | None:
         ahead=ahead,
         cost=cost,
         due_ms=entry["due_ms"],
+        last_due_ms=told["last_due_ms"],
         target=entry["target"],
         queue=_rival(told["queue"]),
         spill=told["spill"],

@@ -31,14 +31,14 @@ def held_by(hold: LimitHold) -> str:
         case "batch-paused":
             return "The batch is paused"
         case "retry":
-            return "It failed before and waits for the time of its next attempt"
+            return "An attempt failed, and the next one waits for its time"
         case "undefined":
             return f"{whose} is not known to the scheduler yet"
         case "in-flight":
             return f"{whose} has {hold.used} of {hold.limit} calls in flight"
         case _:
             amount = f"{hold.limit} {hold.dimension.replace('-', ' ')} per {(hold.period or 'period').lower()}"
-            return f"The limit of {amount} of {whose[0].lower()}{whose[1:]} binds"
+            return f"The limit of {amount} of {_within(whose)} binds"
 
 
 def late_in_words(in_time: bool | None, end: datetime | None, hold: LimitHold | None) -> str | None:
@@ -66,6 +66,11 @@ def _whose(hold: LimitHold) -> str:
             return f"API key{named}"
         case _:
             return f"The {hold.scope}"
+
+
+def _within(whose: str) -> str:
+    """The same in the middle of a sentence."""
+    return whose if whose.startswith("API ") else f"{whose[0].lower()}{whose[1:]}"
 
 
 def _starting(start: datetime | None) -> str:

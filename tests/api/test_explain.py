@@ -70,6 +70,7 @@ async def test_limits_of_the_batch_and_of_its_key_are_named(world: ApiWorld, sco
     told = await explained(world, batch["batchId"])
     assert (told["bindingLimit"]["scope"], told["bindingLimit"]["period"]) == (scope, "HOUR")
     assert told["bindingLimit"]["name"] == ("dev" if body else None)
+    assert f"per hour of {'API key dev' if body else 'the batch'} binds" in told["message"]
 
 
 async def test_a_paused_batch_and_a_finished_item(world: ApiWorld) -> None:

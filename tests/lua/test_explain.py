@@ -192,7 +192,21 @@ async def test_an_entry_that_waits_for_its_retry_says_when(bench: Bench) -> None
     assert found.binding is not None
     assert found.binding.binding is Binding.RETRY
     assert found.start_ms == 25_000
+    whole = forecast(at_end(await standing_of(bench)), RUN_MS)
+    assert (whole.binding, whole.start_ms) == (found.binding, 25_000)
     assert_close(found, await start_of(bench, 1))
+
+
+async def test_a_batch_ends_no_earlier_than_its_last_retry(bench: Bench) -> None:
+    await _connection(bench, minute(6_000), count=20)
+    leases = (await bench.claim(3)).leases
+    delays_ms = zip(leases, (9_000, 40_000, 20_000), strict=True)
+    waits = [Release(lease.ref, delay_ms, True, Refund.NOTHING, 10) for lease, delay_ms in delays_ms]
+    await bench.engine.release(SHARD, waits)
+    found = forecast(at_end(await standing_of(bench)), RUN_MS)
+    assert found.binding is not None
+    assert (found.binding.binding, found.start_ms) == (Binding.RETRY, 40_000)
+    assert forecast(await standing_of(bench), RUN_MS).start_ms == 0
 
 
 async def test_a_budget_that_nobody_defined_is_named(bench: Bench) -> None:
