@@ -81,14 +81,10 @@ class EnvelopeReader:
             if name not in KNOWN_FIELDS:
                 self._problems.add(name, "is not a known field")
         kind = self._required("type", BatchType) or BatchType.ASYNC
-        capacity = self._optional("capacity", list[CapacityBody]) or []
-        for position, each in enumerate(capacity):
-            if each.dimension is not None:
-                self._problems.add(f"capacity[{position}].dimension", "is for capacities of API keys only")
         return Envelope(
             type=kind,
             callback=await self._callback(kind, allow_hosts, seal, resolve),
-            capacity=capacities_of(capacity),
+            capacity=self._capacity(),
             max_in_flight=self._optional("maxInFlight", Slots),
             priority=self._optional("priority", Priority) or Priority.NORMAL,
             metadata=self._object("metadata"),
@@ -103,10 +99,10 @@ class EnvelopeReader:
                 self._problems.add(name, "cannot be changed" if known else "is not a known field")
         if not self._fields:
             self._problems.add("body", f"must name what to change: {', '.join(sorted(CHANGEABLE_FIELDS))}")
-        capacity = self._optional("capacity", list[CapacityBody]) or []
+        capacity = self._capacity()
         return BatchChange(
             priority=self._optional("priority", Priority),
-            capacity=capacities_of(capacity) if "capacity" in self._fields else None,
+            capacity=capacity if "capacity" in self._fields else None,
             deadline=self._deadline(now),
             no_deadline="deadline" in self._fields and self._present("deadline") is None,
         )
@@ -138,6 +134,13 @@ class EnvelopeReader:
         if not is_object(raw):
             self._problems.add(name, "must be an object")
         return self._document.bytes_of(raw)
+
+    def _capacity(self) -> tuple[Capacity, ...]:
+        bodies: list[CapacityBody] = self._optional("capacity", list[CapacityBody]) or []
+        for position, each in enumerate(bodies):
+            if each.dimension is not None:
+                self._problems.add(f"capacity[{position}].dimension", "is for capacities of API keys only")
+        return capacities_of(bodies)
 
     def _deadline(self, now: datetime) -> datetime | None:
         deadline: datetime | None = self._optional("deadline", datetime)

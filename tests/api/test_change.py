@@ -52,6 +52,7 @@ async def test_a_bad_change_is_refused_whole(world: ApiWorld) -> None:
         ({}, "body"),
         ({"priority": "urgent"}, "priority"),
         ({"priority": "low", "capacity": [{"period": "YEAR", "requests": 1}]}, "capacity[0].period"),
+        ({"capacity": [{"period": "DAY", "requests": 1, "dimension": "source-ip"}]}, "capacity[0].dimension"),
         ({"priority": "low", "deadline": "2001-01-01T00:00:00Z"}, "deadline"),
         ({"priority": "low", "metadata": {}}, "metadata"),
         ({"priority": "low", "foo": 1}, "foo"),
