@@ -76,7 +76,8 @@ class DirectRequests:
             raise BadParameter.missing("model")
         if not isinstance(envelope.model, str) or not envelope.model:
             raise BadParameter("Invalid type for 'model': expected a string.", param="model", reason="invalid_type")
-        if envelope.stream not in (None, True, False):
+        # Not `in (None, True, False)`: 1 equals True, and a provider may read it otherwise than we do.
+        if not (envelope.stream is None or isinstance(envelope.stream, bool)):
             raise BadParameter("Invalid type for 'stream': expected a boolean.", param="stream", reason="invalid_type")
         if envelope.stream and endpoint not in STREAMED:
             raise BadParameter("This endpoint does not stream.", param="stream", reason="unsupported_parameter")

@@ -107,8 +107,7 @@ class FileCheck:
     def _request(self, document: JsonText, custom_id: str, body: Raw) -> NewItem:
         parts = fields_of(body)
         model = _text(parts, "model", "body.model")
-        if bytes(parts.get("stream", b"")).strip() == b"true":
-            raise _Fault("streaming_unsupported", "Streaming is not supported in a batch.", "body.stream")
+        _refuse_stream(bytes(parts.get("stream", b"null")).strip())
         problems = Problems()
         item = None
         if 0 < len(model) <= _MOST_MODEL_CHARS:
@@ -150,6 +149,15 @@ def _text(fields: Fields, name: str, param: str) -> str:
         return msgspec.json.decode(raw, type=str)
     except msgspec.ValidationError:
         raise _Fault(_INVALID, f"'{param}' must be a string.", param) from None
+
+
+def _refuse_stream(given: bytes) -> None:
+    """given: the JSON of `stream`. Anything but a boolean is refused too: lenient servers take 1 or "true" for true,
+    and answer with events that no result line can hold."""
+    if given == b"true":
+        raise _Fault("streaming_unsupported", "Streaming is not supported in a batch.", "body.stream")
+    if given not in (b"false", b"null"):
+        raise _Fault(_INVALID, "'body.stream' must be a boolean.", "body.stream")
 
 
 def _of_problem(field: str, message: str) -> _Fault:

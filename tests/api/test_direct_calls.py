@@ -337,6 +337,7 @@ async def test_what_is_wrong_with_a_request_is_named(
     await refused(400, "messages", "missing_required_parameter", model="m", messages=None)
     await refused(400, "messages[0].role", "invalid_value", model="m", messages=[{}])
     await refused(400, "stream", "invalid_type", model="m", stream="yes")
+    await refused(400, "stream", "invalid_type", model="m", stream=1)
     await refused(400, "stream", "unsupported_parameter", "embeddings", model="m", input="a", stream=True)
     await refused(400, None, "request_too_large", model="small", max_tokens=60)
     bad = await world.client.post(

@@ -79,6 +79,8 @@ BAD: list[tuple[Any, str, str | None]] = [
     (line(body=body(model="s")), "model_not_found", "body.model"),
     (line(body=body(model="x" * 600)), "model_not_found", "body.model"),
     (line(body=body(stream=True)), "streaming_unsupported", "body.stream"),
+    (line(body=body(stream=1)), "invalid_request", "body.stream"),
+    (line(body=body(stream="true")), "invalid_request", "body.stream"),
     (line(body=body(messages=None)), "missing_required_parameter", "body.messages"),
     (line(body=body(messages=[])), "invalid_request", "body.messages"),
     (line(body=body(messages=[{"content": "x"}])), "invalid_request", "body.messages[0].role"),
