@@ -14,7 +14,7 @@ from scheduler.domain.batch import ENDPOINTS
 from scheduler.domain.ids import uuid7
 from scheduler.domain.priority import MOST_FINE_PRIORITY
 from scheduler.domain.public_ids import BATCH, shown_id
-from scheduler.domain.submission import SourceFormat
+from scheduler.domain.submission import STANDARD_SECRET, SourceFormat, is_readable_secret
 
 MOST_ITEMS = 50_000
 MOST_CUSTOM_ID_CHARS = 64
@@ -110,12 +110,20 @@ def _check(submission: BatchSubmission, most_items: int) -> None:
         raise InvalidSubmission("max_retries", f"must be 0 to {MOST_RETRIES}")
     if not timedelta(0) < submission.expires_after <= LONGEST:
         raise InvalidSubmission("expires_after", "must be above 0, up to 365 days")
-    if submission.webhook_secret is not None and submission.webhook_url is None:
-        raise InvalidSubmission("webhook_secret", "goes with webhook_url only")
+    _check_secret(submission.webhook_secret, submission.webhook_url)
     _check_metadata(submission.metadata or {})
     seen: set[str] = set()
     for index, item in enumerate(submission.items):
         _check_item(f"items[{index}]", item.custom_id, item.body, seen)
+
+
+def _check_secret(secret: str | None, url: str | None) -> None:
+    if secret is None:
+        return
+    if url is None:
+        raise InvalidSubmission("webhook_secret", "goes with webhook_url only")
+    if not is_readable_secret(secret):
+        raise InvalidSubmission("webhook_secret", f"must be text, base64 behind '{STANDARD_SECRET}'")
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:

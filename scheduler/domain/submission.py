@@ -6,6 +6,7 @@ engine runs like any other; what is told of it is written into files beside that
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,6 +39,21 @@ class WebhookFormat(StrEnum):
 
     OPENAI = "openai"
     BRIM = "brim"
+
+
+STANDARD_SECRET = "whsec_"
+"""What a secret of Standard Webhooks begins with; base64 follows."""
+
+
+def is_readable_secret(secret: str) -> bool:
+    """Whether verifiers of webhooks get a key out of a secret: they decode what stands behind the prefix, so that no
+    signature under another reading of it would ever be accepted."""
+    if not secret.startswith(STANDARD_SECRET):
+        return bool(secret)
+    try:
+        return bool(base64.b64decode(secret.removeprefix(STANDARD_SECRET), validate=True))
+    except ValueError:
+        return False
 
 
 class Ending(StrEnum):

@@ -15,7 +15,7 @@ from scheduler.domain.batch import ENDPOINTS, Endpoint
 from scheduler.domain.errors import BadParameter
 from scheduler.domain.priority import MOST_FINE_PRIORITY
 from scheduler.domain.public_ids import FILE, read_id
-from scheduler.domain.submission import ExecutionMode, WebhookFormat
+from scheduler.domain.submission import STANDARD_SECRET, ExecutionMode, WebhookFormat, is_readable_secret
 from scheduler.services.callback_guard import Resolve, refusal_of_target, resolve_host
 from scheduler.services.file_form import expiry_seconds
 from scheduler.services.json_text import JsonText
@@ -206,6 +206,8 @@ def _secrets(value: Any) -> tuple[str, ...]:
     given = [] if value is None else value if isinstance(value, list) else [value]
     if len(given) > MOST_SECRETS or not all(isinstance(each, str) and each for each in given):
         raise _invalid("webhook_secret", "must be a string, or two while they change, the newest first")
+    if not all(is_readable_secret(each) for each in given):
+        raise _invalid("webhook_secret", f"must be base64 behind '{STANDARD_SECRET}'")
     return tuple(given)
 
 

@@ -174,6 +174,8 @@ async def test_higher_priority_goes_first_and_pages_follow_each_other(
         ("expires_after", submission("a", expires_after=timedelta(0))),
         ("metadata", submission("a", metadata={"k" * 65: "v"})),
         ("webhook_secret", submission("a", webhook_secret="s")),
+        ("webhook_secret", submission("a", webhook_url="https://example.org/", webhook_secret="")),
+        ("webhook_secret", submission("a", webhook_url="https://example.org/", webhook_secret="whsec_!!!")),
     ],
 )
 async def test_what_is_wrong_is_named_and_nothing_is_kept(
