@@ -41,6 +41,7 @@ shard.claiming = true
 local QUEUES = 10 -- queues walked in one call
 local FLOWS = 16 -- flows of a queue looked at in one call
 local QUANTUM = 4 -- entries of a flow served per visit
+local PROMISED = 1e-5 -- what a token within a pool's smallest share costs its queue
 local VISITS = slots + 64 -- bound of the walk
 local PARKED = 32 -- flows that one call parks: each costs as much as granting several entries
 local REFILL_LEASE_MS = 2000
@@ -123,9 +124,10 @@ local function reserve_and_grant(q, listed, e, found)
   local ids, probes = admission.reserve(q, e, found)
   local vt = q.vt
   grant(q, listed, e, found.target, ids, probes, '')
-  -- What a pool is promised costs its queues nothing: they stay at the connection's present virtual time, where they are
-  -- served before those that were served last, and owe and are owed nothing afterwards.
-  if first then q.vt = math.max(vt, found.connection.v) end
+  -- What a pool is promised costs its queues next to nothing: they stay at the connection's present virtual time, where
+  -- they are served before those that were served last, and owe and are owed nothing afterwards. The trifle lets several
+  -- pools have what they are promised side by side, by their shares; equal times would go by name, one pool after another.
+  if first then q.vt = math.max(vt, found.connection.v) + PROMISED * math.max(1, e.tokens) / q.def.min_share end
 end
 
 -- The next entry of a flow does not fit a budget of tokens and holds its place there: of the few behind it, lease one

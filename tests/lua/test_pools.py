@@ -51,6 +51,17 @@ async def test_a_pool_gets_its_smallest_share_first(bench: Bench) -> None:
     assert served.total() >= 0.98 * RPM
 
 
+async def test_pools_below_their_smallest_shares_get_them_side_by_side(bench: Bench) -> None:
+    await bench.limit("c", minute(requests=RPM, pace=PACE))
+    for number, min_share in ((1, 0.2), (2, 0.7)):
+        await bench.limit(f"pool-{number}", minute(requests=RPM))
+        await queue(bench, number, f"pool-{number}", min_share=min_share)
+    for number in (1, 2):
+        await bench.push(number, 600, queue=number)
+    served = await serve(bench, 8)
+    assert 0.18 <= served[1] / served.total() <= 0.27, served
+
+
 async def test_what_a_pool_does_not_ask_for_is_lent_out_and_comes_back(bench: Bench) -> None:
     await bench.limit("c", minute(requests=RPM, pace=PACE))
     await bench.limit("pool-a", minute(requests=RPM))
