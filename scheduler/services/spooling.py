@@ -133,7 +133,8 @@ def status_of(submission: Submission, written: Written, now: datetime, *, all_wr
         failed_lines=failed,
         created_at=int(submission.created_at.timestamp()),
         updated_at=int(now.timestamp()),
-        cancel_requested=submission.cancelling_at is not None or (progress is not None and progress.cancelled),
+        # Not whether its batch was stopped: the end of its window stops it too, and nobody asked for that.
+        cancel_requested=submission.due_ending is Ending.CANCELLED,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from scheduler.domain.batch import Batch
 from scheduler.domain.errors import Conflict
 from scheduler.domain.public_ids import BATCH, shown_id
 from scheduler.domain.status import ItemStatus
-from scheduler.domain.submission import Written
+from scheduler.domain.submission import Ending, Written
 from scheduler.services.files import Files
 from scheduler.services.spool_folder import SpoolFolder, read_status, unfinished
-from scheduler.services.spooling import Spooled, Spooling, find, open_spool
+from scheduler.services.spooling import Spooled, Spooling, find, open_spool, status_of
 from scheduler.store import PostgresStore
 from tests.store.factories import Tenant, make_batch, outcome
 
@@ -138,6 +139,19 @@ async def test_a_batch_without_failures_is_completed_and_a_cancelled_one_cancell
     await spool.write(stopped)
     assert spool.status(stopped)["status"] == "cancelled"
     assert [line["error"]["code"] for line in spool.lines(stopped, "errors")] == ["batch_cancelled"] * 2
+
+
+async def test_the_end_of_the_window_is_not_told_as_a_request_to_cancel(spool: Spool, tenant: Tenant) -> None:
+    batch = await make_batch(spool.store, tenant, 2)
+    await spool.store.batches.cancel(tenant.environment_id, batch.batch_id)
+    await spool.end(batch, 1, 2, status=ItemStatus.CANCELLED)
+    cancelled = await find(spool.store, batch.batch_id)
+    assert cancelled is not None
+    assert cancelled.progress is not None
+    assert cancelled.progress.cancelled
+    expired = replace(cancelled, cancelling_at=None, expiring_at=NOW, ending=Ending.EXPIRED)
+    told = [status_of(each, Written(), NOW, all_written=True) for each in (cancelled, expired)]
+    assert [(each.status, each.cancel_requested) for each in told] == [("cancelled", True), ("failed", False)]
 
 
 @pytest.mark.parametrize("torn", ["output.jsonl", "errors.jsonl"])
