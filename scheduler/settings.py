@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from scheduler.domain.submission import STANDARD_SECRET, is_readable_secret
+
 
 class Settings(BaseSettings):
     """Frozen settings of one process. A bad value fails at start with the name of the variable."""
@@ -125,6 +127,13 @@ class Settings(BaseSettings):
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("each of BRIM_WEBHOOK_URLS must begin with http:// or https:// and name a host")
+        return value
+
+    @field_validator("webhook_secret", "webhook_secret_old")
+    @classmethod
+    def _is_readable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_readable_secret(value.get_secret_value()):
+            raise ValueError(f"must be text, base64 behind '{STANDARD_SECRET}'")
         return value
 
     @model_validator(mode="after")

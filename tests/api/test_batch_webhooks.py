@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from standardwebhooks.webhooks import Webhook
 
 from scheduler.settings import Settings
@@ -47,6 +47,13 @@ async def test_global_urls_are_told_of_every_batch_and_both_secrets_sign(desk: D
                 client.webhooks.unwrap(body, dict(headers))
         told.add(json.loads(body)["data"]["batch_id"])
     assert told == {ended.id, failed.id}
+
+
+@pytest.mark.parametrize("name", ["webhook_secret", "webhook_secret_old"])
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_abc", "whsec_!!!!"])
+def test_a_secret_that_no_receiver_can_read_fails_at_start(name: str, secret: str) -> None:
+    with pytest.raises(ValidationError, match=f"(?s){name}.*must be text, base64 behind 'whsec_'"):
+        Settings.model_validate({name: secret})
 
 
 async def test_the_official_client_unwraps_our_webhooks_with_either_secret(desk: Desk) -> None:
