@@ -103,7 +103,7 @@ async def get_file(request: Request, file_id: str, principal: OpenAICaller) -> R
 
 @router.delete("/{file_id}", openapi_extra=gives(DeletedFile))
 async def delete_file(request: Request, file_id: str, principal: OpenAICaller) -> Response:
-    """Delete a file. Batches that were made of it go on."""
+    """Delete a file. Batches of it that were validated go on."""
     internal = read_id(FILE, file_id)
     services = services_of(request)
     if internal is None or not await services.files.delete(principal.key.environment_id, internal):
