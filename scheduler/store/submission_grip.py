@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from asyncpg import UniqueViolationError
+
 from scheduler.domain.batch import Batch, NewBatch, NewItem
 from scheduler.domain.errors import Conflict, InvariantBroken
 from scheduler.domain.priority import Priority
@@ -64,12 +66,15 @@ class PostgresGrip:
             self._flows.add(item.resource_id, seq)
         stored = self.stored + len(items)
         async with self._database.transaction() as connection:
-            await connection.copy_records_to_table(
-                "items",
-                records=item_rows(self._batch_id, items, self._flows.number, self.stored + 1),
-                columns=ITEM_COLUMNS,
-                timeout=COPY_TIMEOUT_S,
-            )
+            try:
+                await connection.copy_records_to_table(
+                    "items",
+                    records=item_rows(self._batch_id, items, self._flows.number, self.stored + 1),
+                    columns=ITEM_COLUMNS,
+                    timeout=COPY_TIMEOUT_S,
+                )
+            except UniqueViolationError:
+                _held(0)  # whoever took the lease meanwhile has stored these seqs already
             # Last: whoever took the lease meanwhile makes this fail, and its deletion waits for our rows to be gone.
             kept = await connection.execute(_SQL["keep_grip"], self._batch_id, self._holder, self._lease_s, stored)
             _held_row(kept)

@@ -253,6 +253,8 @@ def test_doctor_finds_a_running_up_well(start: Start, home: Path, environment: d
         "migrations",
         "workers",
         "queues",
+        "connections",
+        "files",
     ]
 
 
