@@ -45,5 +45,5 @@ class PostgresRetentionStore:
         async with self._database.connection() as connection:
             try:
                 return bool(await connection.fetchval(_SQL["drop_partition"], table, week))
-            except asyncpg.LockNotAvailableError:
-                return False
+            except (asyncpg.LockNotAvailableError, asyncpg.UndefinedTableError):
+                return False  # somebody reads it, or another pruner dropped it between the look and the drop
