@@ -22,13 +22,13 @@ class Dimension(StrEnum):
 class ReportedLimit:
     """One limit as one answer reported it; None where it did not say.
 
-    limit: of the period, 0 for "nothing at all". remaining: what is left of it, after the call that it came with.
+    period: None: it cannot be told. limit: of the period, 0 for "nothing at all". remaining: what is left of it, after the call that it came with.
     reset_ms: from the answer until all of it is available again. rounded_to: figures are multiples of this.
     pool: "" for the account's own limit, "project" for one of a part of it; the tighter one binds.
     """
 
     dimension: Dimension
-    period: Period
+    period: Period | None
     limit: int | None
     remaining: int | None
     reset_ms: int | None

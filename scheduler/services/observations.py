@@ -41,18 +41,20 @@ def observation_of(
     )
 
 
-def _tightest(limits: Iterable[ReportedLimit]) -> tuple[ReportedLimit, ...]:
-    """One a period and dimension: of several pools the one with the least left. A sum of tokens beside input and output
+def _tightest(limits: Iterable[ReportedLimit]) -> tuple[tuple[Period, ReportedLimit], ...]:
+    """One a period, as far as that is known, and dimension: of several pools the one with the least left. A sum of tokens beside input and output
     apart only repeats whichever of them is tighter (Anthropic)."""
     found: dict[tuple[Period, Dimension], ReportedLimit] = {}
     for each in limits:
-        if not each.limit:
+        if not each.limit or each.period is None:
             continue
         known = found.get((each.period, each.dimension))
         if known is None or _left(each) < _left(known):
             found[each.period, each.dimension] = each
     apart = any(dimension in (Dimension.INPUT_TOKENS, Dimension.OUTPUT_TOKENS) for _, dimension in found)
-    return tuple(each for each in found.values() if not (apart and each.dimension is Dimension.TOKENS))
+    return tuple(
+        (period, each) for (period, dimension), each in found.items() if not (apart and dimension is Dimension.TOKENS)
+    )
 
 
 def _left(reported: ReportedLimit) -> int:
@@ -60,12 +62,12 @@ def _left(reported: ReportedLimit) -> int:
     return limit if reported.remaining is None else min(limit, reported.remaining)
 
 
-def _limits(told: Iterable[ReportedLimit], profile: Profile) -> tuple[Limit, ...]:
+def _limits(told: Iterable[tuple[Period, ReportedLimit]], profile: Profile) -> tuple[Limit, ...]:
     """A limit of requests and one of the sum of tokens are one limit of their period; the others stand alone."""
     figures: dict[tuple[Period, Meter], tuple[int | None, int | None]] = {}
-    for each in told:
+    for period, each in told:
         meter = _METERS[each.dimension]
-        key = (each.period, meter or Meter.TOTAL)
+        key = (period, meter or Meter.TOTAL)
         requests, tokens = figures.get(key, (None, None))
         figures[key] = (each.limit, tokens) if meter is None else (requests, each.limit)
     return tuple(
@@ -82,12 +84,12 @@ def _limits(told: Iterable[ReportedLimit], profile: Profile) -> tuple[Limit, ...
     )
 
 
-def _uses(told: Iterable[ReportedLimit]) -> Iterable[LimitUse]:
+def _uses(told: Iterable[tuple[Period, ReportedLimit]]) -> Iterable[LimitUse]:
     """Only of limits that slide: what is left of a day does not tell when it was used."""
-    for each in told:
-        if each.period in SLIDING and each.limit and each.remaining is not None:
+    for period, each in told:
+        if period in SLIDING and each.limit and each.remaining is not None:
             yield LimitUse(
-                each.period.value,
+                period.value,
                 _METERS[each.dimension],
                 each.limit,
                 max(0, each.limit - each.remaining),

@@ -45,22 +45,42 @@ def test_openai_says_when_a_limit_is_full_again() -> None:
     )
 
 
+@pytest.mark.parametrize("dialect", [Dialect.OPENAI, Dialect.GENERIC])
 @pytest.mark.parametrize(
     ("figures", "period"),
     [
         (("60", "59", "1s"), MINUTE),
         (("200", "199", "7m12s"), DAY),
-        (("10000", "9999", "8.64s"), DAY),
-        (("10000", "9999", "1s"), MINUTE),  # rounded up: proves nothing
+        (("10000", "9992", "1m9.12s"), DAY),
+        (("10000", "0", "24h0m0s"), DAY),
+        (("10000", "9999", "8.64s"), MINUTE),  # of a day, but hardly used: so say minutes that soon end
+        (("1000", "990", "8h0m0s"), DAY),  # a day that begins at midnight
         (("10000", "10000", "0s"), MINUTE),
         (("500", "10", "58s"), MINUTE),
         (("500", None, "58s"), MINUTE),
         (("500", "10", None), MINUTE),
+        (("500", "500", "1m0s"), MINUTE),
+        (("500", "0", "1m12s"), MINUTE),
     ],
 )
-def test_limits_of_small_accounts_count_a_day(figures: tuple[str, str | None, str | None], period: Period) -> None:
-    (found,) = read(Dialect.OPENAI, x(requests=figures))
+def test_limits_of_small_accounts_count_a_day(
+    dialect: Dialect, figures: tuple[str, str | None, str | None], period: Period
+) -> None:
+    (found,) = read(dialect, x(requests=figures))
     assert found.period is period
+
+
+@pytest.mark.parametrize("figures", [("150000", "149984", "6m0s"), ("500", None, "20m"), ("500", "500", "10m")])
+def test_a_period_that_cannot_be_told_is_not_guessed(figures: tuple[str, str | None, str]) -> None:
+    (found,) = read(Dialect.OPENAI, x(tokens=figures))
+    assert found.period is None
+
+
+@given(st.integers(1, 1_000_000), st.floats(0, 1), st.integers(0, 60_000))
+def test_a_reset_at_the_end_of_a_minute_never_looks_like_a_day(limit: int, used: float, reset_ms: int) -> None:
+    headers = x(requests=(str(limit), str(limit - round(limit * used)), f"{reset_ms}ms"))
+    (found,) = read(Dialect.OPENAI, headers)
+    assert found.period is MINUTE
 
 
 def test_a_project_has_limits_of_its_own() -> None:

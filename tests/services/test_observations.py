@@ -48,6 +48,12 @@ def test_of_two_pools_the_one_with_less_left_is_told() -> None:
     assert told.limits[0].tokens == 20_000
 
 
+def test_a_limit_whose_period_cannot_be_told_teaches_nothing() -> None:
+    report = RateReport((reported(Dimension.TOKENS, 150_000, 149_984, period=None, reset_ms=360_000),))
+    told = observation_of(CONNECTION, "m", PROFILES["openai"], report, 0)
+    assert (told.limits, told.uses) == ((), ())
+
+
 def test_tokens_that_are_metered_apart_stand_alone() -> None:
     report = RateReport(
         (

@@ -20,10 +20,8 @@ def read_rates(
     refused = body if status == 429 else b""
     limits: tuple[ReportedLimit, ...]
     match dialect:
-        case Dialect.GENERIC:
+        case Dialect.GENERIC | Dialect.OPENAI:
             limits = openai.limits_in(headers, refused)
-        case Dialect.OPENAI:
-            limits = openai.limits_in(headers, refused, refilled_continuously=True)
         case Dialect.GROQ:
             limits = openai.limits_in(headers, refused, requests_by_day=True)
         case Dialect.AZURE:

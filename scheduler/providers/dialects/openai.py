@@ -25,10 +25,12 @@ _DIMENSIONS = {
 }
 _PERIODS = {"second": Period.SECOND, "minute": Period.MINUTE, "hour": Period.HOUR, "day": Period.DAY}
 _MINUTE_MS = 60_000
-_TOO_SLOW_MS = 20 * _MINUTE_MS
-"""A limit that would take longer than this to fill from nothing is no limit per minute."""
-_ROUNDING_MS = 2_000
-"""Resets below this may be rounded up so much that nothing can be concluded from them."""
+_LATE_MINUTE_MS = 90_000
+"""A minute whose reset is rounded up generously, or that somebody was let overdraw."""
+_HOUR_MS = 60 * _MINUTE_MS
+_DAY_MS = 24 * _HOUR_MS
+_ABOUT = 0.1
+"""How far a refill of a day may be off by rounding, as a share."""
 _HIT = re.compile(
     r"on (requests|(?:input |output )?tokens) per (min|minute|hour|day)\b.{0,40}?"
     r"Limit:? (\d+), Used:? (\d+)",
@@ -38,18 +40,16 @@ _WORDS = {"min": Period.MINUTE, "minute": Period.MINUTE, "hour": Period.HOUR, "d
 
 
 def limits_in(
-    headers: Mapping[str, str], refusal: bytes, *, requests_by_day: bool = False, refilled_continuously: bool = False
+    headers: Mapping[str, str], refusal: bytes, *, requests_by_day: bool = False
 ) -> tuple[ReportedLimit, ...]:
     """The limits that headers and the body of a 429 (else empty) report.
 
-    requests_by_day: plain `requests` counts a day (Groq). refilled_continuously: a reset is the time until the limit is
-    full again (OpenAI), so that limit, remaining and reset tell the period together.
+    requests_by_day: plain `requests` counts a day (Groq).
     """
     found = [
         limit
         for name in headers
-        if name.startswith(_PREFIX)
-        and (limit := _named(name.removeprefix(_PREFIX), headers, requests_by_day, refilled_continuously))
+        if name.startswith(_PREFIX) and (limit := _named(name.removeprefix(_PREFIX), headers, requests_by_day))
     ]
     hit = _limit_hit(refusal) if refusal else None
     if hit is not None and all((each.dimension, each.period) != (hit.dimension, hit.period) for each in found):
@@ -57,7 +57,7 @@ def limits_in(
     return tuple(found)
 
 
-def _named(name: str, headers: Mapping[str, str], by_day: bool, continuous: bool) -> ReportedLimit | None:
+def _named(name: str, headers: Mapping[str, str], by_day: bool) -> ReportedLimit | None:
     known = _DIMENSIONS.get(name)
     period: Period | None = None
     if known is None:
@@ -72,23 +72,25 @@ def _named(name: str, headers: Mapping[str, str], by_day: bool, continuous: bool
     if not limit:  # 0 or no number: proxies in front of a provider say so when they do not know
         return None
     if period is None:
-        if by_day and dimension is Dimension.REQUESTS:
-            period = Period.DAY
-        else:
-            period = _period_of(limit, remaining, reset_ms, continuous)
+        by_the_day = by_day and dimension is Dimension.REQUESTS
+        period = Period.DAY if by_the_day else _period_of(limit, remaining, reset_ms)
     return ReportedLimit(dimension, period, limit, remaining, reset_ms, pool=pool)
 
 
-def _period_of(limit: int, remaining: int | None, reset_ms: int | None, continuous: bool) -> Period:
-    """A minute, unless the reset shows that it cannot be one: small accounts have limits per day."""
-    if reset_ms is None:
+def _period_of(limit: int, remaining: int | None, reset_ms: int | None) -> Period | None:
+    """A minute, unless the reset shows that it cannot be one: small accounts have limits per day.
+
+    Resets within a minute prove nothing, whatever limit and remaining: a limit of a day that is hardly used says
+    8.64 s, and so does a minute that began 51 s ago where resets are the ends of minutes. Taken for a minute's, a
+    limit of a day binds nothing that it does not bind anyway; a minute's taken for a day's would stop the account.
+    """
+    if reset_ms is None or reset_ms <= _MINUTE_MS:
         return Period.MINUTE
-    if reset_ms > _MINUTE_MS:
-        return Period.DAY
     used = limit - remaining if remaining is not None else 0
-    if continuous and used > 0 and reset_ms >= _ROUNDING_MS and reset_ms * limit > used * _TOO_SLOW_MS:
+    refilled_in_a_day = used > 0 and abs(reset_ms * limit / used - _DAY_MS) <= _ABOUT * _DAY_MS
+    if refilled_in_a_day or reset_ms > _HOUR_MS:
         return Period.DAY
-    return Period.MINUTE
+    return Period.MINUTE if reset_ms <= _LATE_MINUTE_MS else None
 
 
 def _limit_hit(refusal: bytes) -> ReportedLimit | None:
