@@ -22,7 +22,8 @@ class Dimension(StrEnum):
 class ReportedLimit:
     """One limit as one answer reported it; None where it did not say.
 
-    period: None: it cannot be told. limit: of the period, 0 for "nothing at all". remaining: what is left of it, after the call that it came with.
+    period: None: it cannot be told. limit: of the period, 0 for "nothing at all". remaining: what is left of it, after
+    the call that it came with.
     reset_ms: from the answer until all of it is available again. rounded_to: figures are multiples of this.
     pool: "" for the account's own limit, "project" for one of a part of it; the tighter one binds.
     """

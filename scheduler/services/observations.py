@@ -42,8 +42,8 @@ def observation_of(
 
 
 def _tightest(limits: Iterable[ReportedLimit]) -> tuple[tuple[Period, ReportedLimit], ...]:
-    """One a period, as far as that is known, and dimension: of several pools the one with the least left. A sum of tokens beside input and output
-    apart only repeats whichever of them is tighter (Anthropic)."""
+    """One a period, as far as that is known, and dimension: of several pools the one with the least left. A sum of
+    tokens beside input and output apart only repeats whichever of them is tighter (Anthropic)."""
     found: dict[tuple[Period, Dimension], ReportedLimit] = {}
     for each in limits:
         if not each.limit or each.period is None:
