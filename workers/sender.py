@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -17,12 +18,13 @@ from scheduler.domain.errors import Unavailable
 from scheduler.ports.deliveries import Delivery, DeliveryResult, DeliveryStore
 from scheduler.providers.waits import wait_ms
 from workers.callbacks import Answer, CallbackSession, post_callback, receiver_of
+from workers.delivery_leases import DeliveryLeases
 from workers.delivery_schedule import Again, Dead, Delivered, judge
-from workers.duty import backoff_s
+from workers.duty import LONGEST_BACKOFF_S, backoff_s
 from workers.parcels import Parcels
 
-LEASE_S = 60.0
-"""Longer than the longest try (10 s connect + 30 s read) and its record."""
+OTHERS_FIRST_S = 1.5 * LONGEST_BACKOFF_S
+"""After Postgres was away nothing is claimed for so long: whoever lives says first what it holds, and what it sent."""
 IDLE_POLL_S = 1.0
 """Deliveries that another process wrote are seen after this at the latest."""
 SLOW_REMEMBERED = 10_000
@@ -52,9 +54,14 @@ class Sender:
         host_concurrency: int,
         utc_now: Callable[[], datetime],
         parcels: Parcels,
+        leases: DeliveryLeases,
+        clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._parcels = parcels
+        self._leases = leases
+        self._clock = clock
+        self._claims_after_s = -math.inf
         self._session = session
         self._holder = holder
         self._concurrency = concurrency
@@ -77,23 +84,32 @@ class Sender:
         """Claim what is due and start it; otherwise wait until something is."""
         self._wake.clear()
         free = self._concurrency - len(self._tasks)
-        if free <= 0:
+        if free <= 0 or self._clock() < self._claims_after_s:
             await self._wait(IDLE_POLL_S)
             return Sent(0)
-        deliveries = await self._store.claim(
-            self._holder,
-            free,
-            LEASE_S,
-            per_receiver=self._share,
-            one_for=self._slow,
-            except_receivers=self._full_receivers(),
-        )
+        try:
+            deliveries = await self._claim(free)
+        except Unavailable:
+            self._claims_after_s = self._clock() + OTHERS_FIRST_S
+            raise
         for delivery in deliveries:
             self._start(delivery)
         if not deliveries:
             due_s = None if self._busy else await self._store.next_due_s()
             await self._wait(IDLE_POLL_S if due_s is None else min(IDLE_POLL_S, max(0.05, due_s)))
         return Sent(len(deliveries))
+
+    async def _claim(self, free: int) -> Sequence[Delivery]:
+        issued_s = self._clock()
+        claimed = await self._store.claim(
+            self._holder,
+            free,
+            self._leases.lease_s,
+            per_receiver=self._share,
+            one_for=self._slow,
+            except_receivers=self._full_receivers(),
+        )
+        return self._leases.take(claimed, issued_s)
 
     async def record_once(self) -> int:
         """Record what became of tries, many at once; answers how many. Keeps them while Postgres is away."""
@@ -102,14 +118,17 @@ class Sender:
         self._recorded.clear()
         results, self._results = self._results, []
         failures = 0
-        while results:
-            try:
-                await self._store.record(self._holder, results)
-            except Unavailable:
-                failures += 1
-                await asyncio.sleep(backoff_s(failures))
-                continue
-            break
+        try:
+            while results:
+                try:
+                    await self._store.record(self._holder, results)
+                except Unavailable:
+                    failures += 1
+                    await asyncio.sleep(backoff_s(failures))
+                    continue
+                break
+        finally:
+            self._leases.drop(result.delivery_id for result in results)
         return len(results)
 
     async def finish(self, grace_s: float) -> None:
@@ -150,16 +169,22 @@ class Sender:
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, delivery: Delivery, receiver: str) -> None:
+        recorded = False
         try:
             parcel = self._parcels.of(delivery, int(self._utc_now().timestamp()))
+            if not self._leases.live(delivery.delivery_id):
+                return  # this process stood still: another may be sending it
             answer = await post_callback(self._session, delivery.url, parcel.body, parcel.headers)
             self._note(receiver, answer)
             self._results.append(self._result(delivery, answer))
+            recorded = True
             self._recorded.set()
         except Exception:
             # Its lease expires and it is tried again; the log must tell, but never the payload.
             _log.exception("delivery.failed", delivery=str(delivery.delivery_id))
         finally:
+            if not recorded:
+                self._leases.drop([delivery.delivery_id])
             self._busy[receiver] -= 1
             if not self._busy[receiver]:
                 del self._busy[receiver]

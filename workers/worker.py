@@ -37,6 +37,7 @@ from workers.checkpointer import Checkpointer
 from workers.circuit import Circuit
 from workers.clocks import DatabaseClock, WallClock
 from workers.committer import Committer
+from workers.delivery_leases import DeliveryLeases
 from workers.dispatcher import Dispatcher
 from workers.duty import every
 from workers.holdings import Holdings
@@ -89,6 +90,7 @@ class _Duties:
     dispatcher: Dispatcher
     attempts: Attempts
     sender: Sender
+    delivery_leases: DeliveryLeases
     reclaimer: Reclaimer
     canceller: Canceller
     reconciler: Reconciler
@@ -145,6 +147,7 @@ class Worker:
         holdings = Holdings(settings.worker_concurrency)
         returns = Returns(engine, holdings, self._recovery, clock)
         renewer = Renewer(engine, holdings, self._recovery, self.holder, settings.lease_ms, clock)
+        delivery_leases = DeliveryLeases(store.deliveries, self.holder, settings.lease_ms / 1000, clock)
         sender = Sender(
             store.deliveries,
             callbacks,
@@ -153,6 +156,8 @@ class Worker:
             settings.delivery_host_concurrency,
             _utc_now,
             Parcels(settings.webhook_secrets, self._vault.open),
+            delivery_leases,
+            clock,
         )
         committer = Committer(store.outcomes, holdings, returns, renewer, database_clock, clock, wall, sender.wake)
         wakes = Wakes(self._bell, live, settings.safety_poll_s, clock)
@@ -205,6 +210,7 @@ class Worker:
             dispatcher=dispatcher,
             attempts=attempts,
             sender=sender,
+            delivery_leases=delivery_leases,
             reclaimer=Reclaimer(
                 engine, self._recovery, holdings, committer, live, self.holder, settings.lease_ms, clock
             ),
@@ -256,6 +262,9 @@ class Worker:
             asyncio.create_task(every(0, d.committer.run_once, late, name="committer")),
             asyncio.create_task(every(settings.renew_every_ms / 1000, d.renewer.run_once, late, name="renewer")),
             asyncio.create_task(every(0, d.sender.record_once, late, name="delivery-records")),
+            asyncio.create_task(
+                every(settings.renew_every_ms / 1000, d.delivery_leases.run_once, late, name="delivery-leases")
+            ),
             asyncio.create_task(every(beat.INTERVAL_S, d.beat.run_once, late, name="beat")),
         ]
         _log.info("worker.started", holder=self.holder, concurrency=settings.worker_concurrency)

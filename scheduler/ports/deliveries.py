@@ -88,7 +88,8 @@ class DeliveryStore(Protocol):
     """The outbox of callbacks."""
 
     async def add_running(self, items: Sequence[tuple[UUID, int, int]], now: datetime) -> None:
-        """item_update "running" deliveries for (batch, seq, run), for batches that ask for them, in one statement."""
+        """item_update "running" deliveries for (batch, seq, run), for batches that ask for them, in one statement. Told
+        again, a run keeps the delivery that it has: receivers know a repetition by its id."""
         ...
 
     async def claim(
@@ -107,6 +108,11 @@ class DeliveryStore(Protocol):
         those that get one at most, and none.
         A lease that is not recorded within lease_s is due again by itself.
         """
+        ...
+
+    async def renew(self, holder: str, deliveries: Sequence[tuple[UUID, UUID]], lease_s: float) -> frozenset[UUID]:
+        """Prolong the leases of (batch, delivery) in one statement: those that the holder has and nobody works on just
+        now. Answers which."""
         ...
 
     async def next_due_s(self) -> float | None:

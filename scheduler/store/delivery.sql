@@ -1,11 +1,14 @@
 -- name: add_running
--- "running" deliveries of items whose batches ask for them.
+-- "running" deliveries of items whose batches ask for them. One that a run has already stays: told again, it must keep its
+-- id. In order, so that two holders of the same items never wait for each other in a circle.
 -- Params: $1 batches, $2 seqs, $3 runs, $4 now
 INSERT INTO deliveries (batch_id, delivery_id, created_at, due_at, seq, run, kind, receiver)
 SELECT b.batch_id, new_uuid7(), $4, $4, w.seq, w.run, 'running', b.receiver
 FROM unnest($1::uuid[], $2::integer[], $3::integer[]) AS w (batch_id, seq, run)
 JOIN batches b ON b.batch_id = w.batch_id
-WHERE b.wants_item_update;
+WHERE b.wants_item_update
+ORDER BY w.batch_id, w.seq, w.run
+ON CONFLICT (batch_id, seq, run) WHERE kind = 'running' DO NOTHING;
 
 -- name: due_receivers
 -- Receivers that have something due, in order of name. Hops along deliveries_by_receiver: one probe per receiver,
@@ -43,6 +46,21 @@ WITH picked AS (
 UPDATE deliveries d SET holder = $4, due_at = clock_timestamp() + $5 * interval '1 second'
 FROM picked p WHERE d.batch_id = p.batch_id AND d.delivery_id = p.delivery_id
 RETURNING d.batch_id, d.delivery_id;
+
+-- name: renew_leases
+-- Prolong those that are still the holder's. One that is locked is being recorded or passes to another: left alone, so
+-- that nobody waits here.
+-- Params: $1 holder, $2 batches, $3 deliveries, $4 lease in seconds
+WITH held AS (
+    SELECT d.batch_id, d.delivery_id
+    FROM unnest($2::uuid[], $3::uuid[]) AS w (batch_id, delivery_id) CROSS JOIN LATERAL (
+        SELECT d.batch_id, d.delivery_id FROM deliveries d
+        WHERE d.batch_id = w.batch_id AND d.delivery_id = w.delivery_id AND d.holder = $1
+        LIMIT 1 FOR UPDATE SKIP LOCKED) d
+)
+UPDATE deliveries d SET due_at = clock_timestamp() + $4 * interval '1 second'
+FROM held h WHERE d.batch_id = h.batch_id AND d.delivery_id = h.delivery_id
+RETURNING d.delivery_id;
 
 -- name: payloads
 -- Deliveries with what they carry: an item as its outcome left it, an item that runs, a snapshot of the batch, or an

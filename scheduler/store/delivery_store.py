@@ -34,7 +34,7 @@ class PostgresDeliveryStore:
         self._served_up_to = ""
 
     async def add_running(self, items: Sequence[tuple[UUID, int, int]], now: datetime) -> None:
-        """Write "running" deliveries for batches that ask for them, in one statement."""
+        """Write "running" deliveries for batches that ask for them, in one statement; see the port."""
         await self._database.execute(
             _SQL["add_running"], [i[0] for i in items], [i[1] for i in items], [i[2] for i in items], now
         )
@@ -57,6 +57,13 @@ class PostgresDeliveryStore:
         most = [1 if receiver in one_for else share for receiver in due]
         leased = await self._database.fetch(_SQL["lease_deliveries"], due, most, limit, holder, lease_s)
         return await self._payloads(leased)
+
+    async def renew(self, holder: str, deliveries: Sequence[tuple[UUID, UUID]], lease_s: float) -> frozenset[UUID]:
+        """Prolong leases, in one statement; see the port."""
+        rows = await self._database.fetch(
+            _SQL["renew_leases"], holder, [each[0] for each in deliveries], [each[1] for each in deliveries], lease_s
+        )
+        return frozenset(row["delivery_id"] for row in rows)
 
     async def next_due_s(self) -> float | None:
         """Seconds until the next delivery is due (0: now); None when none waits."""

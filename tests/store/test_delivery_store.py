@@ -80,6 +80,37 @@ async def test_only_the_events_asked_for_are_delivered(
     assert (await store.deliveries.list(plain.batch_id, after=None, limit=10)).data == ()
 
 
+async def test_a_run_that_is_told_again_keeps_its_id(store: PostgresStore, tenant: Tenant) -> None:
+    batch = await make_batch(store, tenant, 3, callback=BOTH)
+    now = datetime.now(UTC)
+    await store.deliveries.add_running([(batch.batch_id, 1, 1), (batch.batch_id, 2, 1)], now)
+    before = (await store.deliveries.list(batch.batch_id, after=None, limit=10)).data
+    (first, second) = await store.deliveries.claim("me", 10, 30)
+    await store.deliveries.record("me", [delivered(first)])
+    # Its calls left too late, or its worker died: claimed again, told again.
+    await store.deliveries.add_running([(batch.batch_id, 3, 1), (batch.batch_id, 2, 1), (batch.batch_id, 1, 1)], now)
+    after = (await store.deliveries.list(batch.batch_id, after=None, limit=10)).data
+    assert {(one.seq, one.delivery_id) for one in before} < {(one.seq, one.delivery_id) for one in after}
+    assert sorted(one.seq or 0 for one in after) == [1, 2, 3]
+    assert [one.state for one in after if one.delivery_id == first.delivery_id] == ["delivered"]
+    assert {one.delivery_id for one in await store.deliveries.claim("me", 10, 30)}.isdisjoint(
+        {first.delivery_id, second.delivery_id}
+    )
+    # Another run is another event.
+    await store.deliveries.add_running([(batch.batch_id, 1, 2)], now)
+    assert len((await store.deliveries.list(batch.batch_id, after=None, limit=10)).data) == 4
+
+
+async def test_many_holders_of_the_same_items_tell_each_run_once(store: PostgresStore, tenant: Tenant) -> None:
+    batch = await make_batch(store, tenant, 200, callback=BOTH)
+    items = [(batch.batch_id, seq, 1) for seq in range(1, 201)]
+    backwards = list(reversed(items))
+    now = datetime.now(UTC)
+    await asyncio.gather(*(store.deliveries.add_running(items if n % 2 else backwards, now) for n in range(8)))
+    listed = (await store.deliveries.list(batch.batch_id, after=None, limit=1_000)).data
+    assert sorted(one.seq or 0 for one in listed) == list(range(1, 201))
+
+
 async def test_one_delivery_goes_to_one_sender(store: PostgresStore, tenant: Tenant) -> None:
     batch = await make_batch(store, tenant, 40, callback=BOTH)
     await store.outcomes.flush(outcomes(batch, range(1, 41)))
@@ -113,6 +144,40 @@ async def test_a_lease_that_is_not_recorded_comes_back(
         200,
         None,
     )
+
+
+async def test_a_prolonged_lease_is_its_holders_alone(
+    store: PostgresStore, tenant: Tenant, postgres: asyncpg.Connection
+) -> None:
+    batch = await make_batch(store, tenant, 4, callback=BOTH)
+    await store.outcomes.flush(outcomes(batch, [1, 2, 3]))
+    held = await store.deliveries.claim("alive", 10, 30)
+    names = [(one.batch_id, one.delivery_id) for one in held]
+    ids = [one.delivery_id for one in held]
+    await expire_leases(postgres)
+    # As long as nobody took it, a lease that is over can still be prolonged; then it is due for nobody.
+    assert await store.deliveries.renew("alive", names[:2], 30) == set(ids[:2])
+    (taken,) = await store.deliveries.claim("other", 10, 30)
+    assert taken.delivery_id == ids[2]
+    assert await store.deliveries.renew("alive", names, 30) == set(ids[:2])
+    # What is recorded is held no more: a renewal that comes late does not put off its next try.
+    again = datetime.now(UTC) + timedelta(seconds=1)
+    await store.deliveries.record("alive", [delivered(held[0]), DeliveryResult(ids[1], False, again, None, 503)])
+    assert await store.deliveries.renew("alive", names, 3_000) == set()
+    due_s = await store.deliveries.next_due_s()
+    assert due_s is not None
+    assert due_s <= 1
+
+
+async def test_a_renewal_waits_for_nobody(store: PostgresStore, tenant: Tenant, postgres: asyncpg.Connection) -> None:
+    batch = await make_batch(store, tenant, 3, callback=BOTH)
+    await store.outcomes.flush(outcomes(batch, [1, 2]))
+    one, other = await store.deliveries.claim("me", 10, 30)
+    async with postgres.transaction():
+        await postgres.execute("UPDATE deliveries SET reason = '' WHERE delivery_id = $1", one.delivery_id)
+        async with asyncio.timeout(5):
+            names = [(each.batch_id, each.delivery_id) for each in (one, other)]
+            assert await store.deliveries.renew("me", names, 30) == {other.delivery_id}
 
 
 async def test_a_try_is_recorded_as_delivered_waiting_or_dead(

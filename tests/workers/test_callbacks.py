@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+import pytest
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from scheduler.domain.batch import CallbackEvent, CallbackOptions
+from scheduler.domain.errors import Unavailable
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider
 from tests.workers.world import World
@@ -79,6 +83,34 @@ async def test_every_event_arrives_signed_at_a_receiver_that_fails_first(world: 
     }
     assert {event["payload"]["batchId"] for event in receiver.taken} == {str(batch.batch_id)}
     assert set(receiver.tries.values()) == {2}
+
+
+async def test_calls_that_are_claimed_again_are_told_under_one_id(
+    world: World, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the announcement got lost: nothing leaves, the items are claimed and announced again."""
+    resource = await world.resource(await world.connection(provider.base_url))
+    real, told = world.core.store.deliveries.add_running, Counter[int]()
+
+    async def lost_at_first(items: Sequence[tuple[UUID, int, int]], now: datetime) -> None:
+        await real(items, now)
+        told.update(seq for _, seq, _ in items)
+        if max(told.values()) == 1:
+            raise Unavailable("The answer got lost.")
+
+    monkeypatch.setattr(world.core.store.deliveries, "add_running", lost_at_first)
+    async with running_receiver() as receiver:
+        callback = CallbackOptions(
+            receiver.url, {"X-Mine": "1"}, frozenset({"item_update"}), (world.core.vault.seal(SECRET),)
+        )
+        async with world.worker():
+            batch = await world.submit(resource, ["a", "b", "c"], callback=callback)
+            await world.ended(batch)
+            await eventually(lambda: len(receiver.taken) == 6, "all events")
+        listed = (await world.core.store.deliveries.list(batch.batch_id, after=None, limit=100)).data
+    assert max(told.values()) >= 2
+    assert Counter(one.kind for one in listed) == {"running": 3, "item": 3}
+    assert receiver.tries.keys() == {str(one.delivery_id) for one in listed}
 
 
 async def test_redirects_are_not_followed() -> None:

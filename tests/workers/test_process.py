@@ -7,9 +7,14 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
+from aiohttp import web
+
+from scheduler.domain.batch import CallbackOptions
 from scheduler.settings import Settings
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider
@@ -26,6 +31,7 @@ async def worker_process(settings: Settings) -> AsyncIterator[Process]:
         "BRIM_DATABASE_URL": settings.database_url,
         "BRIM_SECRET_KEY": settings.secret_key.get_secret_value(),
         "BRIM_LEASE_MS": str(settings.lease_ms),
+        "BRIM_CALLBACK_ALLOW_HOSTS": "127.0.0.1",
         "BRIM_DRAIN_S": str(settings.drain_s),
     }
     process = await asyncio.create_subprocess_exec(
@@ -83,3 +89,62 @@ async def test_what_a_killed_worker_had_in_flight_is_run_again_and_recorded_once
         ended = await world.ended(batch)
     assert (ended.completed, ended.last_event) == (200, 202)
     assert set(provider.calls_per_text().values()) == {2}
+
+
+@dataclass
+class Receiver:
+    """Takes callbacks. hold: keeps tries open until it is set."""
+
+    url: str = ""
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+    tried: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.tried.append(request.headers["X-Webhook-Id"])
+        await self.hold.wait()
+        self.taken.append(request.headers["X-Webhook-Id"])
+        return web.Response(status=204)
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    application = web.Application()
+    application.router.add_post("/hook", receiver.handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+async def test_callbacks_of_a_killed_worker_are_sent_by_another_when_their_leases_are_over(
+    world: World, make_settings: Callable[..., Settings], provider: FakeProvider
+) -> None:
+    resource = await world.resource(await world.connection(provider.base_url))
+    settings = make_settings(lease_ms=2_000)
+    async with receiving() as receiver, worker_process(settings) as doomed:
+        callback = CallbackOptions(receiver.url, {}, frozenset({"item_update", "batch_update"}), ())
+        batch = await world.submit(resource, ["a", "b"], callback=callback)
+        await world.ended(batch)
+        await eventually(lambda: len(receiver.tried) == 5, "every callback is on its way")
+        async with worker_process(settings) as heir:
+            await said(heir, b"worker.started")
+            assert set(Counter(receiver.tried).values()) == {1}
+            doomed.kill()
+            await doomed.wait()
+            # A lease and a second is promised; what this waits for leaves room for a machine that is busy.
+            await eventually(lambda: len(receiver.tried) == 10, "every callback is on its way again", 30)
+            assert set(Counter(receiver.tried).values()) == {2}
+            receiver.hold.set()
+
+            async def recorded() -> bool:
+                return await world.core.store.deliveries.next_due_s() is None
+
+            await eventually(recorded, "all callbacks are recorded")
+    assert len(receiver.tried) == 10
+    assert set(receiver.taken) == set(receiver.tried)

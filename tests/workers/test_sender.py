@@ -15,9 +15,12 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from scheduler.domain.batch import CallbackEvent, CallbackOptions
+from scheduler.domain.errors import Unavailable
 from tests.polling import eventually
 from tests.workers.world import World
 from workers.callbacks import open_callback_session
+from workers.delivery_leases import DeliveryLeases
+from workers.duty import every
 from workers.parcels import Parcels
 from workers.sender import Sender
 
@@ -31,6 +34,7 @@ class Receiver:
 
     url: str = ""
     taken: Counter[str] = field(default_factory=Counter)
+    tried: Counter[str] = field(default_factory=Counter)
     now: int = 0
     most: int = 0
     hold: asyncio.Event | None = None
@@ -38,6 +42,7 @@ class Receiver:
     async def handle(self, request: web.Request) -> web.Response:
         self.now += 1
         self.most = max(self.most, self.now)
+        self.tried[request.headers["X-Webhook-Id"]] += 1
         try:
             body = await request.text()
             if self.hold is not None:
@@ -65,18 +70,22 @@ async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
 
 
 @asynccontextmanager
-async def sending(world: World, concurrency: int = 64, host_concurrency: int = 8) -> AsyncIterator[Sender]:
+async def sending(
+    world: World, concurrency: int = 64, host_concurrency: int = 8, *, holder: str = "me", lease_s: float = 10.0
+) -> AsyncIterator[Sender]:
     """A sender that runs for the length of the block."""
     async with open_callback_session({"127.0.0.1"}) as session:
         parcels = Parcels((), world.core.vault.open)
         store = world.core.store.deliveries
-        sender = Sender(store, session, "me", concurrency, host_concurrency, lambda: datetime.now(UTC), parcels)
-
-        async def loop(work: str) -> None:
-            while True:
-                await getattr(sender, work)()
-
-        tasks = [asyncio.create_task(loop("run_once")), asyncio.create_task(loop("record_once"))]
+        leases = DeliveryLeases(store, holder, lease_s, time.monotonic)
+        now, clock = lambda: datetime.now(UTC), time.monotonic
+        sender = Sender(store, session, holder, concurrency, host_concurrency, now, parcels, leases, clock)
+        stop = asyncio.Event()
+        tasks = [
+            asyncio.create_task(every(0, sender.run_once, stop, name="sender")),
+            asyncio.create_task(every(0, sender.record_once, stop, name="delivery-records")),
+            asyncio.create_task(every(lease_s / 4, leases.run_once, stop, name="delivery-leases")),
+        ]
         try:
             yield sender
         finally:
@@ -153,3 +162,73 @@ async def test_what_was_due_while_a_receiver_was_down_arrives_when_it_is_up(worl
         async with receiving(int(url.rpartition(":")[2].partition("/")[0])) as back:
             await eventually(lambda: len(back.taken) == 40, "all deliveries", 25)
             assert set(back.taken.values()) == {1}
+
+
+async def _first_lease_ends_s(world: World) -> float:
+    """When the lease that ends first ends, on the monotonic clock: all that is stored is leased."""
+    due_s = await world.core.store.deliveries.next_due_s()
+    assert due_s is not None
+    return time.monotonic() + due_s
+
+
+async def test_a_try_that_takes_longer_than_a_lease_is_made_by_one_sender(world: World) -> None:
+    async with (
+        receiving() as receiver,
+        sending(world, holder="one", lease_s=0.5) as one,
+        sending(world, holder="other", lease_s=0.5) as other,
+    ):
+        receiver.hold = asyncio.Event()
+        await deliveries(world, receiver.url, 3)
+        one.wake()
+        await eventually(lambda: len(receiver.tried) == 3, "tries under way")
+        first_end_s = await _first_lease_ends_s(world)
+
+        async def prolonged() -> bool:
+            other.wake()
+            return await _first_lease_ends_s(world) - first_end_s > 1.5
+
+        await eventually(prolonged, "leases prolonged three times over")
+        receiver.hold.set()
+        await eventually(lambda: len(receiver.taken) == 3, "all deliveries")
+        assert set(receiver.tried.values()) == {1}
+
+
+async def test_what_was_sent_while_postgres_was_away_is_not_sent_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, away = world.core.store.deliveries, asyncio.Event()
+    due = store.next_due_s
+
+    def cut(name: str) -> None:
+        real = getattr(store, name)
+
+        async def call(*args: object, **options: object) -> object:
+            if away.is_set():
+                raise Unavailable("Postgres is away.")
+            return await real(*args, **options)
+
+        monkeypatch.setattr(store, name, call)
+
+    for name in ("claim", "record", "renew", "next_due_s"):
+        cut(name)
+    async with receiving() as receiver, sending(world, lease_s=0.3) as sender:
+        receiver.hold = asyncio.Event()
+        await deliveries(world, receiver.url, 3)
+        sender.wake()
+        await eventually(lambda: len(receiver.tried) == 3, "tries under way")
+        away.set()
+        receiver.hold.set()
+        await eventually(lambda: len(receiver.taken) == 3, "all deliveries")
+
+        async def over() -> bool:
+            return await due() == 0
+
+        await eventually(over, "the leases are over")
+        away.clear()
+        sender.wake()
+
+        async def recorded() -> bool:
+            return await store.next_due_s() is None
+
+        await eventually(recorded, "all is recorded")
+        assert set(receiver.tried.values()) == {1}

@@ -184,6 +184,8 @@ CREATE INDEX deliveries_by_receiver ON deliveries (receiver, due_at) WHERE state
 CREATE INDEX deliveries_by_due ON deliveries (due_at) WHERE finished_at IS NULL;
 -- Serves the record of a try, which knows the delivery only.
 CREATE INDEX deliveries_leased ON deliveries (delivery_id) WHERE holder IS NOT NULL;
+-- A run that is told twice (its call left too late, its worker died) is told under one id.
+CREATE UNIQUE INDEX deliveries_running ON deliveries (batch_id, seq, run) WHERE kind = 'running';
 
 -- One item with the outcome of a run, null for the current run: what readers see. No row for an unknown item.
 CREATE FUNCTION item_record(p_batch uuid, p_seq integer, p_run integer) RETURNS TABLE (
