@@ -175,6 +175,7 @@ class Attempts:
         if record.success is not None:
             self._learner.saw(
                 job.resource.resource_id,
+                job.item.batch_id,
                 job.account.profile,
                 job.item.request,
                 job.default_args,

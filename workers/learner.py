@@ -1,4 +1,4 @@
-"""The learner: how long the answers of each resource are, for the reserves of later items."""
+"""The learner: how long the answers of each resource and of each batch on it are, for the reserves of later items."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from scheduler.providers.profile import OutputReserve, Profile
 INTERVAL_S = 5.0
 RESOURCES = 10_000
 """Resources remembered at once; a few kilobytes each at most."""
+BATCHES = 4_000
+"""Batches (each on a resource) remembered at once. One that is forgotten for others is reserved by its resource."""
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _LIMITS_AS_KEYS = tuple(f'"{name}"'.encode() for name in _LIMITS)
 _COPIES = (b'"n"', b'"best_of"')
@@ -21,9 +23,10 @@ _COPIES = (b'"n"', b'"best_of"')
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """One turn: resources of which something new was stored."""
+    """One turn: resources, and batches on them, of which something new was stored."""
 
     resources: int
+    batches: int
 
 
 class Learner:
@@ -31,12 +34,13 @@ class Learner:
 
     def __init__(self, store: LearnedStore) -> None:
         self._store = store
-        self._lengths: LearnedLengths[UUID] = LearnedLengths(RESOURCES)
-        self._news: dict[UUID, int] = {}
+        self._of_resources: LearnedLengths[UUID] = LearnedLengths(RESOURCES)
+        self._of_batches: LearnedLengths[tuple[UUID, UUID]] = LearnedLengths(BATCHES)
 
     def saw(
         self,
         resource_id: UUID,
+        batch_id: UUID,
         profile: Profile,
         request: bytes,
         default_args: Mapping[str, bytes],
@@ -53,25 +57,20 @@ class Learner:
         limited = any(name in default_args for name in _LIMITS) or any(key in request for key in _LIMITS_AS_KEYS)
         if limited and profile.output_reserve is OutputReserve.REQUESTED:
             return
-        self._lengths.observe(resource_id, output_tokens)
-        if resource_id in self._news or len(self._news) < RESOURCES:
-            self._news[resource_id] = self._news.get(resource_id, 0) + 1
+        self._of_resources.observe(resource_id, output_tokens)
+        self._of_batches.observe((resource_id, batch_id), output_tokens)
 
     async def run_once(self) -> Learned:
         """Store what is new and known well enough. While Postgres is away it is kept."""
-        learned = [
-            LearnedOutput(resource_id, quantile, seen)
-            for resource_id, seen in self._news.items()
-            if (quantile := self._lengths.quantile(resource_id)) is not None
-        ]
-        if not learned:
-            return Learned(0)
-        for each in learned:
-            del self._news[each.resource_id]
+        resources, batches = self._of_resources.take_news(), self._of_batches.take_news()
+        told = [LearnedOutput(each.key, each.quantile_tokens, each.seen) for each in resources]
+        told += [LearnedOutput(each.key[0], each.quantile_tokens, each.seen, each.key[1]) for each in batches]
+        if not told:
+            return Learned(0, 0)
         try:
-            await self._store.learn_outputs(learned)
+            await self._store.learn_outputs(told)
         except Unavailable:
-            for each in learned:
-                self._news[each.resource_id] = self._news.get(each.resource_id, 0) + each.seen
-            return Learned(0)
-        return Learned(len(learned))
+            self._of_resources.put_back(resources)
+            self._of_batches.put_back(batches)
+            return Learned(0, 0)
+        return Learned(len(resources), len(batches))

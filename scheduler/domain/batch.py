@@ -8,6 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from scheduler.domain.capacity import Capacity
+from scheduler.domain.output_length import OutputGuess
 from scheduler.domain.priority import Priority, fine_weight_of, weight_of
 from scheduler.domain.status import BatchStatus, BatchType, ItemStatus
 
@@ -42,7 +43,8 @@ class CallbackOptions:
 class NewItem:
     """One checked item about to be stored. request / metadata: JSON bytes as given (model and stream still as given).
 
-    in_tokens: estimated prompt tokens. out_tokens: reserve for the output (max_tokens × n or the default).
+    in_tokens: estimated prompt tokens. out_tokens: reserve for the output (max_tokens × n, or what was likely). guess:
+    when it was no more than that, how to guess again once more is known.
     """
 
     resource_id: UUID
@@ -52,6 +54,7 @@ class NewItem:
     out_tokens: int
     custom_id: str | None
     metadata: bytes | None
+    guess: OutputGuess | None = None
 
 
 @dataclass(frozen=True, slots=True)

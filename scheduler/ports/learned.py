@@ -12,19 +12,22 @@ from scheduler.domain.work import Limit
 
 @dataclass(frozen=True, slots=True)
 class LearnedOutput:
-    """How long the answers of a resource are, as one worker saw it. seen: answers since its last word."""
+    """How long the answers of a resource are, or of one batch on it, as one worker saw it. seen: answers since its last
+    word."""
 
     resource_id: UUID
     quantile_tokens: int
     seen: int
+    batch_id: UUID | None = None
 
 
 class LearnedStore(Protocol):
-    """Keeps one figure a resource: `Resource.likely_output_tokens` is read from it."""
+    """Keeps one figure a resource (`Resource.likely_output_tokens` is read from it) and one a batch on a resource, for
+    as long as these exist. `ItemStore.window` reserves by them."""
 
     async def learn_outputs(self, learned: Sequence[LearnedOutput]) -> None:
-        """Blend these figures into those that are stored, weighed by how much each has seen. Resources that do not
-        exist (any more) are left out."""
+        """Blend these figures into those that are stored, weighed by how much each has seen. Resources and
+        batches that do not exist (any more) are left out."""
         ...
 
 

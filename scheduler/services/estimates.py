@@ -11,19 +11,28 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 with warnings.catch_warnings():
     # It opens its data in a way that Python 3.11 and 3.12 call deprecated, and 3.13 again does not.
     warnings.simplefilter("ignore", DeprecationWarning)
     from bpe_openai import _bindings
 
+from scheduler.domain.output_length import MOST_RESERVED, OutputGuess
+
 _SLICE_CHARACTERS = 65_536
 """Longest text counted in one go, about 1 ms, because counting holds the interpreter's lock."""
 _MESSAGE_TOKENS = 4
 _REPLY_TOKENS = 3
 """What chat formats add per message and per request."""
-_MAX_OUTPUT_TOKENS = 1_000_000_000
+
+
+class Reserve(NamedTuple):
+    """Tokens to reserve for the answers of one request. guess: None when the request says how many."""
+
+    tokens: int
+    guess: OutputGuess | None
+
 
 _tokenizer = _bindings.tokenizer_for_encoding("o200k_base")
 
@@ -73,7 +82,7 @@ def prompt_tokens(prompt: Any, raw_characters: int, *, chat: bool, extra: str = 
     return max(by_text, by_characters, 1)
 
 
-def output_tokens(
+def output_reserve(
     request: dict[str, Any],
     default_args: dict[str, Any],
     default_output_tokens: int,
@@ -81,7 +90,7 @@ def output_tokens(
     likely: int | None = None,
     by_use: bool = False,
     room: int | None = None,
-) -> int:
+) -> Reserve:
     """Output tokens to reserve: the largest of max_tokens, max_completion_tokens and max_output_tokens ×
     n, from the request or else the resource's defaultArgs, else what is likely, else the default. What is no
     sensible number is the provider's to refuse.
@@ -92,15 +101,19 @@ def output_tokens(
     merged = {**default_args, **{name: value for name, value in request.items() if value is not None}}
     limits = [_whole(merged.get(name)) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
     most = max((limit for limit in limits if limit is not None), default=None)
-    copies = max(_whole(merged.get("n")) or 1, _whole(merged.get("best_of")) or 1)
+    copies = min(max(_whole(merged.get("n")) or 1, _whole(merged.get("best_of")) or 1), MOST_RESERVED)
+    if most is not None:
+        asked = min(most * copies, MOST_RESERVED)
+        if not by_use:
+            return Reserve(asked, None)
+        guess = OutputGuess(copies, asked)
+        return Reserve(asked if likely is None else guess.tokens(likely), guess)
+    guess = OutputGuess(copies)
+    least = guess.tokens(default_output_tokens)
     if likely is None:
-        each = default_output_tokens if most is None else most
-    elif most is None:
-        guess = likely * copies
-        return guess if room is None else min(guess, max(room, default_output_tokens * copies))
-    else:
-        each = min(most, likely) if by_use else most
-    return min(each * copies, _MAX_OUTPUT_TOKENS)
+        return Reserve(least, guess)
+    tokens = guess.tokens(likely)
+    return Reserve(tokens if room is None else min(tokens, max(room, least)), guess)
 
 
 def _whole(value: object) -> int | None:

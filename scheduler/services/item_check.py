@@ -15,7 +15,7 @@ from scheduler.domain.capacity import Capacity, largest_item_tokens
 from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.providers.profile import OutputReserve
 from scheduler.providers.profiles import profile_of
-from scheduler.services.estimates import output_tokens, prompt_tokens
+from scheduler.services.estimates import Reserve, output_reserve, prompt_tokens
 from scheduler.services.json_text import JsonText, is_null, is_object
 from scheduler.services.problems import Problems
 
@@ -162,7 +162,7 @@ class ItemCheck:
         terms = self._resource(body.resource_id)
         if terms is None or in_tokens is None or len(self._problems) > before:
             return None
-        out_tokens = self._output(body.endpoint, request, terms, in_tokens)
+        out_tokens, guess = self._output(body.endpoint, request, terms, in_tokens)
         if terms.most_tokens is not None and in_tokens + out_tokens > terms.most_tokens:
             self._problems.add(
                 "request",
@@ -180,6 +180,7 @@ class ItemCheck:
             out_tokens=out_tokens,
             custom_id=body.custom_id,
             metadata=metadata,
+            guess=guess,
         )
 
     def _metadata(self, index: int | None, raw: Raw | UnsetType) -> bytes | None:
@@ -226,9 +227,9 @@ class ItemCheck:
         characters = len(given) if given.isascii() else len(given.decode())
         return prompt_tokens(prompt, characters, chat=field == "messages", extra=extra)
 
-    def _output(self, endpoint: Endpoint, request: RequestBody, terms: ResourceTerms, in_tokens: int) -> int:
+    def _output(self, endpoint: Endpoint, request: RequestBody, terms: ResourceTerms, in_tokens: int) -> Reserve:
         if endpoint in _NO_OUTPUT:
-            return 0
+            return Reserve(0, None)
         asked = {
             "max_tokens": request.max_tokens,
             "max_completion_tokens": request.max_completion_tokens,
@@ -236,7 +237,7 @@ class ItemCheck:
             "n": request.n,
             "best_of": request.best_of,
         }
-        return output_tokens(
+        return output_reserve(
             asked,
             terms.resource.default_args,
             self._default_output_tokens,

@@ -19,6 +19,8 @@ ITEM_COLUMNS = (
     "custom_id",
     "request",
     "metadata",
+    "out_copies",
+    "out_most",
 )
 BREATH_ITEMS = 500
 COPY_TIMEOUT_S = 600.0
@@ -62,4 +64,6 @@ async def item_rows(
             custom_id_bytes(item.custom_id),
             item.request,
             item.metadata,
+            item.guess.copies if item.guess else None,
+            item.guess.most_tokens if item.guess else None,
         )

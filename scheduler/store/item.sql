@@ -37,7 +37,7 @@ WHERE s.shard = $1;
 -- name: window
 -- Items of one flow within a range of seqs that have no outcome for their current run.
 -- Params: $1 batch, $2 number of the resource, $3 after this seq, $4 up to this seq, $5 how many
-SELECT i.seq, r.run, i.in_tokens, i.out_tokens
+SELECT i.seq, r.run, i.in_tokens, i.out_tokens, i.out_copies, i.out_most
 FROM items i CROSS JOIN LATERAL (
     SELECT coalesce((SELECT r.run FROM item_runs r WHERE r.batch_id = $1 AND r.seq = i.seq), 1) AS run OFFSET 0) r
 WHERE i.batch_id = $1 AND i.resource_no = $2 AND i.seq > $3 AND i.seq <= $4
@@ -45,11 +45,29 @@ WHERE i.batch_id = $1 AND i.resource_no = $2 AND i.seq > $3 AND i.seq <= $4
 ORDER BY i.seq LIMIT $5;
 
 -- name: flow_bounds
--- Number, bounds and batch of a flow.
+-- Number, bounds and batch of a flow, and how long its answers are likely to be: those of its batch, else its resource's.
 -- Params: $1 batch, $2 resource
-SELECT f.no, f.first, f.last, b.stored
+SELECT f.no, f.first, f.last, b.stored, coalesce(
+    (SELECT l.quantile_tokens FROM learned_batch_output l WHERE l.batch_id = $1 AND l.resource_id = $2),
+    (SELECT l.quantile_tokens FROM learned_output l WHERE l.resource_id = $2)) AS likely_output_tokens
 FROM batch_flows f JOIN batches b ON b.batch_id = f.batch_id
 WHERE f.batch_id = $1 AND f.resource_id = $2;
+
+-- name: flow_limits
+-- All capacities that bind a flow: the batch's, its key's and the resource's, those of the connections of its targets,
+-- what was learned of their models, and the environment's pools.
+-- Params: $1 batch, $2 resource
+SELECT array_remove(ARRAY[b.capacity, k.capacity, CASE WHEN r.enforce_capacity THEN r.capacity END]::text[], NULL) AS own,
+    ARRAY(SELECT c.capacity::text FROM resource_targets t
+        JOIN connections c ON c.connection_id = t.connection_id WHERE t.resource_id = $2) AS connections,
+    ARRAY(SELECT l.limits::text FROM resource_targets t
+        JOIN learned_limits l ON l.connection_id = t.connection_id AND l.model = t.model
+        WHERE t.resource_id = $2) AS models,
+    (SELECT d.pools FROM pool_definitions d WHERE d.environment_id = b.environment_id) AS pools
+FROM batches b
+LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
+LEFT JOIN resources r ON r.resource_id = $2
+WHERE b.batch_id = $1;
 
 -- name: unfinished
 -- Items within a range of seqs that have no outcome for their current run.

@@ -7,11 +7,14 @@ from uuid import UUID
 
 from scheduler.domain.batch import ENDPOINTS, Item
 from scheduler.domain.errors import InvariantBroken
+from scheduler.domain.output_length import OutputGuess
+from scheduler.domain.output_room import OutputRoom
 from scheduler.domain.status import BatchStatus
 from scheduler.domain.work import Entry
 from scheduler.ports.store import Loaded, LoadedItem
 from scheduler.store.database import Database
-from scheduler.store.item_rows import item_of
+from scheduler.store.flow_room import room_of
+from scheduler.store.item_rows import Row, item_of
 from scheduler.store.statements import load_statements
 
 _SQL = load_statements("item")
@@ -84,11 +87,36 @@ class PostgresItemStore:
         if high <= low:
             return max(after_seq, high), []
         rows = await self._database.fetch(_SQL["window"], batch_id, flow["no"], low, high, limit)
-        entries = [Entry(row["seq"], row["run"], row["in_tokens"], row["out_tokens"]) for row in rows]
+        entries = await self._entries(batch_id, resource_id, rows, flow["likely_output_tokens"])
         if len(entries) == limit:
             return entries[-1].position, entries
         # Beyond its last item a flow has nothing: the cursor may go to the end of what is stored.
         return (stored if high >= flow["last"] else high), entries
+
+    async def _entries(
+        self, batch_id: UUID, resource_id: UUID, rows: Sequence[Row], likely_tokens: int | None
+    ) -> list[Entry]:
+        """The entries of rows of the window. The limits are read only where a guess became larger: seldom, and once."""
+        if likely_tokens is None:
+            return [Entry(row["seq"], row["run"], row["in_tokens"], row["out_tokens"]) for row in rows]
+        entries, room = [], None
+        for row in rows:
+            in_tokens, out_tokens = row["in_tokens"], row["out_tokens"]
+            if row["out_copies"] is not None:
+                guess = OutputGuess(row["out_copies"], row["out_most"]).tokens(likely_tokens)
+                if guess > out_tokens:
+                    if room is None:
+                        room = await self._room(batch_id, resource_id)
+                    guess = room.cut(guess, in_tokens, out_tokens)
+                out_tokens = guess
+            entries.append(Entry(row["seq"], row["run"], in_tokens, out_tokens))
+        return entries
+
+    async def _room(self, batch_id: UUID, resource_id: UUID) -> OutputRoom:
+        row = await self._database.fetchrow(_SQL["flow_limits"], batch_id, resource_id)
+        if row is None:
+            return OutputRoom(item_tokens=0)  # its batch was forgotten meanwhile: nothing of it may grow
+        return room_of(row, resource_id)
 
     async def lowest_unfinished(self, batch_id: UUID, resource_id: UUID) -> int | None:
         """Lowest seq of a flow without an outcome for its current run. Looks range by range."""

@@ -1,4 +1,4 @@
-"""What workers learned from answers: one figure a resource."""
+"""What workers learned from answers: one figure a resource, and one a batch on it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class LearnedOutputStore:
             await self._database.execute(
                 _SQL["learn_outputs"],
                 [each.resource_id for each in learned],
+                [each.batch_id for each in learned],
                 [each.quantile_tokens for each in learned],
                 [each.seen for each in learned],
             )

@@ -152,16 +152,29 @@ FROM unnest($3::uuid[], $4::text[]) WITH ORDINALITY AS t (connection_id, model, 
 
 -- name: learn_outputs
 -- Blend what a worker learned into what is stored. Old answers weigh at most 500, so that a change shows soon.
--- Params: $1 resources, $2 quantiles in tokens, $3 answers seen since the worker's last word
+-- Params: $1 resources, $2 batches (null: the figure is the resource's), $3 quantiles in tokens, $4 answers seen since
+-- the worker's last word
+WITH told AS (
+    SELECT u.* FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[])
+        AS u (resource_id, batch_id, quantile_tokens, seen)
+), of_batches AS (
+    INSERT INTO learned_batch_output AS l (batch_id, resource_id, quantile_tokens, seen)
+    SELECT t.batch_id, t.resource_id, t.quantile_tokens, least(t.seen, 1000000)
+    FROM told t
+    WHERE EXISTS (SELECT FROM batch_flows f WHERE f.batch_id = t.batch_id AND f.resource_id = t.resource_id)
+    ORDER BY t.batch_id, t.resource_id
+    ON CONFLICT (batch_id, resource_id) DO UPDATE SET
+        quantile_tokens = blended_length(l.quantile_tokens, l.seen, EXCLUDED.quantile_tokens, EXCLUDED.seen),
+        seen = least(l.seen::bigint + EXCLUDED.seen, 1000000),
+        updated_at = now()
+)
 INSERT INTO learned_output AS l (resource_id, quantile_tokens, seen)
-SELECT u.resource_id, u.quantile_tokens, least(u.seen, 1000000)
-FROM unnest($1::uuid[], $2::integer[], $3::integer[]) AS u (resource_id, quantile_tokens, seen)
-WHERE EXISTS (SELECT FROM resources r WHERE r.resource_id = u.resource_id)
-ORDER BY u.resource_id
+SELECT t.resource_id, t.quantile_tokens, least(t.seen, 1000000)
+FROM told t
+WHERE t.batch_id IS NULL AND EXISTS (SELECT FROM resources r WHERE r.resource_id = t.resource_id)
+ORDER BY t.resource_id
 ON CONFLICT (resource_id) DO UPDATE SET
-    quantile_tokens = ceil(
-        (l.quantile_tokens::numeric * least(l.seen, 500) + EXCLUDED.quantile_tokens::numeric * EXCLUDED.seen)
-        / (least(l.seen, 500) + EXCLUDED.seen)),
+    quantile_tokens = blended_length(l.quantile_tokens, l.seen, EXCLUDED.quantile_tokens, EXCLUDED.seen),
     seen = least(l.seen::bigint + EXCLUDED.seen, 1000000),
     updated_at = now();
 

@@ -13,7 +13,7 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.services.estimates import count_tokens, output_tokens, prompt_tokens
+from scheduler.services.estimates import count_tokens, output_reserve, prompt_tokens
 
 _CACHE_NAME = "fb374d419588a4632f3f557e76b4b70aebbca790"
 
@@ -92,7 +92,7 @@ def test_texts_of_embeddings_add_up() -> None:
     ],
 )
 def test_the_reserve_for_the_answer(request_: dict[str, Any], defaults: dict[str, Any], expected: int) -> None:
-    assert output_tokens(request_, defaults, 16) == expected
+    assert output_reserve(request_, defaults, 16).tokens == expected
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,8 @@ def test_the_reserve_for_the_answer(request_: dict[str, Any], defaults: dict[str
         ({"max_tokens": 4_000}, {}, 4_000),
         ({"max_tokens": 4_000, "n": 2}, {"by_use": True}, 600),
         ({"max_tokens": 10}, {"by_use": True}, 10),
+        ({"n": 10**30}, {}, 10**9),
     ],
 )
 def test_the_reserve_where_answers_were_seen(request_: dict[str, Any], more: dict[str, Any], expected: int) -> None:
-    assert output_tokens(request_, {}, 16, likely=300, **more) == expected
+    assert output_reserve(request_, {}, 16, likely=300, **more).tokens == expected

@@ -8,7 +8,9 @@ from uuid import UUID
 
 from msgspec import Raw
 
+from scheduler.domain.batch import NewItem
 from scheduler.domain.capacity import Capacity, Period
+from scheduler.domain.output_length import OutputGuess
 from scheduler.domain.setup import Provider
 from scheduler.services.item_check import ItemCheck, terms_of
 from scheduler.services.json_text import JsonText
@@ -18,8 +20,8 @@ from tests.store.factories import Tenant, connection_in, resource_in
 TENANT = Tenant(*(UUID(int=i) for i in range(1, 7)))
 
 
-def reserved(likely: int | None, provider: Provider, tokens: int | None = None, **request: Any) -> int | None:
-    """Output tokens reserved for an item; None when it is refused. tokens: the connection's limit."""
+def checked(likely: int | None, provider: Provider, tokens: int | None = None, **request: Any) -> NewItem | None:
+    """An item; None when it is refused. likely: output tokens. tokens: the connection's limit."""
     capacity = (Capacity(Period.MINUTE, tokens=tokens),)
     connection = connection_in(TENANT, provider=provider, capacity=capacity)
     resource = resource_in(TENANT, TENANT.resource_id, "r", likely_output_tokens=likely)
@@ -29,7 +31,20 @@ def reserved(likely: int | None, provider: Provider, tokens: int | None = None, 
     check = ItemCheck(JsonText(text), terms_of([resource], [connection], None, ()), 16, problems)
     items = check.check(0, [Raw(text)])
     assert (len(problems) == 0) == bool(items)
-    return items[0].out_tokens if items else None
+    return items[0] if items else None
+
+
+def reserved(likely: int | None, provider: Provider, tokens: int | None = None, **request: Any) -> int | None:
+    """Output tokens reserved for such an item."""
+    item = checked(likely, provider, tokens, **request)
+    return item.out_tokens if item else None
+
+
+def guess_of(provider: Provider, **request: Any) -> OutputGuess | None:
+    """How the answer of such an item is to be guessed again."""
+    item = checked(None, provider, **request)
+    assert item is not None
+    return item.guess
 
 
 def test_a_request_without_a_limit_reserves_what_is_likely() -> None:
@@ -49,3 +64,11 @@ def test_a_guess_makes_no_item_too_large() -> None:
     assert cut is not None
     assert 900 < cut < 1_000
     assert reserved(5_000, Provider.OPENAI, tokens=1_000, max_tokens=5_000) is None
+
+
+def test_an_item_tells_how_its_answer_is_to_be_guessed_again() -> None:
+    assert guess_of(Provider.OPENAI) == OutputGuess()
+    assert guess_of(Provider.OPENAI, n=3) == OutputGuess(copies=3)
+    assert guess_of(Provider.OPENAI, max_tokens=4_000) is None
+    assert guess_of(Provider.ANTHROPIC, max_tokens=4_000) == OutputGuess(most_tokens=4_000)
+    assert guess_of(Provider.ANTHROPIC) == OutputGuess()

@@ -42,6 +42,12 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "item_runs": {"batch_id", "seq"},
         "outcomes": {"batch_id", "seq", "run"},
     },
+    "item.flow_bounds": {
+        "batches": {"batch_id"},
+        "batch_flows": {"batch_id", "resource_id"},
+        "learned_batch_output": {"batch_id", "resource_id"},
+        "learned_output": {"resource_id"},
+    },
     "item.retried_runs": {"item_runs": {"batch_id", "seq"}},
     "item.unfinished": {
         "items": {"batch_id", "seq"},

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+import pytest
+
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.output_length import LEAST_SEEN
 from scheduler.ports.learned import LearnedOutput
 from scheduler.providers.profile import Profile
 from scheduler.providers.profiles import PROFILES
-from workers.learner import Learner
+from workers import learner as learner_module
+from workers.learner import Learned, Learner
 
 RESOURCE = UUID(int=1)
+BATCH = UUID(int=2)
 PLAIN = b'{"messages":[]}'
 
 
@@ -30,10 +34,15 @@ class FakeStore:
 
 
 def see(
-    learner: Learner, times: int = LEAST_SEEN, request: bytes = PLAIN, profile: Profile = PROFILES["openai"]
+    learner: Learner,
+    times: int = LEAST_SEEN,
+    request: bytes = PLAIN,
+    profile: Profile = PROFILES["openai"],
+    batch: UUID = BATCH,
+    tokens: int = 100,
 ) -> None:
     for _ in range(times):
-        learner.saw(RESOURCE, profile, request, {}, 100)
+        learner.saw(RESOURCE, batch, profile, request, {}, tokens)
 
 
 async def test_what_is_known_well_enough_is_told_once() -> None:
@@ -44,9 +53,34 @@ async def test_what_is_known_well_enough_is_told_once() -> None:
     see(learner, 1)
     assert (await learner.run_once()).resources == 1
     assert (await learner.run_once()).resources == 0
-    (told,) = store.told
-    assert (told.resource_id, told.seen) == (RESOURCE, LEAST_SEEN)
-    assert 100 <= told.quantile_tokens <= 110
+    of_resource, of_batch = store.told
+    assert (of_resource.resource_id, of_resource.batch_id, of_resource.seen) == (RESOURCE, None, LEAST_SEEN)
+    assert (of_batch.resource_id, of_batch.batch_id, of_batch.seen) == (RESOURCE, BATCH, LEAST_SEEN)
+    assert 100 <= of_resource.quantile_tokens == of_batch.quantile_tokens <= 110
+
+
+async def test_each_batch_is_known_for_itself_once_enough_of_it_was_seen() -> None:
+    store = FakeStore()
+    learner = Learner(store)
+    long, short, few = UUID(int=3), UUID(int=4), UUID(int=5)
+    see(learner, batch=long, tokens=1_000)
+    see(learner, batch=short, tokens=10)
+    see(learner, LEAST_SEEN - 1, batch=few, tokens=5_000)
+    assert await learner.run_once() == Learned(resources=1, batches=2)
+    told = {each.batch_id: each.quantile_tokens for each in store.told}
+    assert told.keys() == {None, long, short}
+    assert told[short] <= 11
+    assert told[long] >= 1_000
+
+
+async def test_small_batches_do_not_crowd_out_what_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learner_module, "BATCHES", 3)
+    store = FakeStore()
+    learner = Learner(store)
+    for number in range(10, 50):
+        see(learner, 1, batch=UUID(int=number))
+    see(learner)
+    assert await learner.run_once() == Learned(resources=1, batches=1)
 
 
 async def test_nothing_is_forgotten_while_postgres_is_away() -> None:
@@ -58,7 +92,7 @@ async def test_nothing_is_forgotten_while_postgres_is_away() -> None:
     see(learner, 3)
     store.away = False
     await learner.run_once()
-    assert [each.seen for each in store.told] == [LEAST_SEEN + 3]
+    assert [each.seen for each in store.told] == [LEAST_SEEN + 3, LEAST_SEEN + 3]
 
 
 async def test_cut_and_multiple_answers_teach_nothing() -> None:
@@ -66,9 +100,9 @@ async def test_cut_and_multiple_answers_teach_nothing() -> None:
     learner = Learner(store)
     see(learner, request=b'{"max_tokens":100}')
     see(learner, request=b'{"n":2}')
-    learner.saw(RESOURCE, PROFILES["openai"], PLAIN, {"max_tokens": b"9"}, 9)
-    learner.saw(RESOURCE, PROFILES["openai"], PLAIN, {}, None)
-    learner.saw(RESOURCE, PROFILES["openai"], PLAIN, {}, 0)
+    learner.saw(RESOURCE, BATCH, PROFILES["openai"], PLAIN, {"max_tokens": b"9"}, 9)
+    learner.saw(RESOURCE, BATCH, PROFILES["openai"], PLAIN, {}, None)
+    learner.saw(RESOURCE, BATCH, PROFILES["openai"], PLAIN, {}, 0)
     await learner.run_once()
     assert store.told == []
 
@@ -77,5 +111,4 @@ async def test_answers_with_a_limit_teach_where_use_is_charged() -> None:
     store = FakeStore()
     learner = Learner(store)
     see(learner, request=b'{"max_tokens":4000}', profile=PROFILES["anthropic"])
-    await learner.run_once()
-    assert len(store.told) == 1
+    assert await learner.run_once() == Learned(resources=1, batches=1)

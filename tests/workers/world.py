@@ -17,6 +17,7 @@ from scheduler.bootstrap import Core
 from scheduler.domain.batch import Batch, CallbackOptions, Endpoint, Item, NewBatch, NewItem
 from scheduler.domain.capacity import Capacity
 from scheduler.domain.ids import uuid7
+from scheduler.domain.output_length import OutputGuess
 from scheduler.domain.priority import Priority
 from scheduler.domain.setup import Connection, Provider, Resource, Target
 from scheduler.domain.status import BatchType
@@ -109,6 +110,7 @@ class World:
         capacity: tuple[Capacity, ...] = (),
         endpoint: Endpoint = "/v1/chat/completions",
         tokens: int = 10,
+        guess: OutputGuess | None = None,
     ) -> Batch:
         """Store a batch without telling the engine."""
         batch = NewBatch(
@@ -133,6 +135,7 @@ class World:
                 out_tokens=tokens,
                 custom_id=None,
                 metadata=None,
+                guess=guess,
             )
             for text in texts
         ]

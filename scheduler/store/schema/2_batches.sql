@@ -93,6 +93,8 @@ CREATE TABLE items (
     custom_id   bytea,                                       -- UTF-8; text could not hold a NUL
     request     bytea    NOT NULL,
     metadata    bytea,
+    out_copies  integer,                                     -- out_tokens is a guess, for so many answers; null: requested
+    out_most    integer,                                     -- most that a guess may reserve, by the request; null: all
     PRIMARY KEY (batch_id, seq)
 ) PARTITION BY RANGE (batch_id);
 
