@@ -22,11 +22,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 """In the order in which items.endpoint numbers them: new ones come last."""
 CallbackEvent = Literal["item_update", "batch_update"]
+AskedEvent = Literal["item_update", "batch_update", "all"]
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackOptions:
-    """Where and when to call back. `events` holds no "all": it is expanded to both at creation.
+    """Where and when to call back. events: as asked for, which is how they are shown.
 
     sealed_secrets: what signs, encrypted, the newest first. secret: in the clear, from an older version, until
     the workers seal it.
@@ -34,9 +35,13 @@ class CallbackOptions:
 
     url: str
     headers: dict[str, str]
-    events: frozenset[CallbackEvent]
+    events: tuple[AskedEvent, ...]
     sealed_secrets: tuple[bytes, ...] = field(default=(), repr=False)
     secret: str | None = field(default=None, repr=False)
+
+    def wants(self, event: CallbackEvent) -> bool:
+        """Whether such events are to be told."""
+        return event in self.events or "all" in self.events
 
 
 @dataclass(frozen=True, slots=True)

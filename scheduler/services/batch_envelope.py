@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
-from scheduler.domain.batch import BatchChange, CallbackEvent, CallbackOptions
+from scheduler.domain.batch import AskedEvent, BatchChange, CallbackOptions
 from scheduler.domain.capacity import Capacity
 from scheduler.domain.priority import Priority
 from scheduler.domain.status import BatchType
@@ -37,7 +37,7 @@ class CallbackOptionsBody(Struct, rename="camel", forbid_unknown_fields=True, fr
     """Where and when to call back. previous_secret: also signs, while receivers change from it to `secret`."""
 
     url: Annotated[str, Meta(min_length=1, max_length=4096)]
-    events: Annotated[list[Literal["item_update", "batch_update", "all"]], Meta(min_length=1)]
+    events: Annotated[list[AskedEvent], Meta(min_length=1)]
     headers: dict[str, str] = {}
     secret: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
     previous_secret: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
@@ -176,6 +176,5 @@ class EnvelopeReader:
         if any("\0" in text or self._document.holds_surrogate(text) for text in texts):
             self._problems.add(name, "holds a character that cannot be stored")
             return None
-        both: tuple[CallbackEvent, ...] = ("item_update", "batch_update")
-        events = frozenset(each for each in both if each in body.events or "all" in body.events)
+        events = tuple(dict.fromkeys(body.events))
         return CallbackOptions(body.url, dict(body.headers), events, tuple(map(seal, secrets)))

@@ -276,7 +276,7 @@ def one_line(payload: bytes) -> bytes:
 def _callback_view(callback: CallbackOptions | None) -> CallbackOptionsView | None:
     if callback is None:
         return None
-    return CallbackOptionsView(callback.url, callback.headers, sorted(callback.events))
+    return CallbackOptionsView(callback.url, callback.headers, list(callback.events))
 
 
 def _made_by(batch: Batch) -> CreatedByApiKey | None:

@@ -187,7 +187,6 @@ class PostgresBatchStore:
 def batch_columns(batch: NewBatch, items: int, in_tokens: int, *, sealed: bool = True) -> list[object]:
     """The parameters of create_batch."""
     callback = batch.callback
-    wants = callback.events if callback else frozenset()
     return [
         batch.batch_id,
         batch.environment_id,
@@ -201,8 +200,8 @@ def batch_columns(batch: NewBatch, items: int, in_tokens: int, *, sealed: bool =
         json_text(batch.capacity),
         json_text(callback) if callback else None,
         receiver_of(callback) if callback else None,
-        "item_update" in wants,
-        "batch_update" in wants,
+        callback is not None and callback.wants("item_update"),
+        callback is not None and callback.wants("batch_update"),
         batch.metadata,
         batch.workspace_id,
         sealed,

@@ -20,9 +20,7 @@ from scheduler.domain.status import BatchType, ItemStatus
 from scheduler.store import PostgresStore
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-BOTH = CallbackOptions(
-    "https://receiver.example/hook", {"x-mine": "1"}, frozenset({"item_update", "batch_update"}), (b"sealed",)
-)
+BOTH = CallbackOptions("https://receiver.example/hook", {"x-mine": "1"}, ("item_update", "batch_update"), (b"sealed",))
 
 
 def new_id() -> UUID:

@@ -64,8 +64,9 @@ async def test_a_delivery_carries_what_its_event_was(store: PostgresStore, tenan
 @pytest.mark.parametrize(
     ("events", "kinds"),
     [
-        (frozenset({"item_update"}), {"item": 2, "running": 1}),
-        (frozenset({"batch_update"}), {"batch": 1}),
+        (("item_update",), {"item": 2, "running": 1}),
+        (("batch_update",), {"batch": 1}),
+        (("all",), {"item": 2, "running": 1, "batch": 1}),
     ],
 )
 async def test_only_the_events_asked_for_are_delivered(

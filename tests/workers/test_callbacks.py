@@ -70,7 +70,7 @@ async def test_every_event_arrives_signed_at_a_receiver_that_fails_first(world: 
     resource = await world.resource(await world.connection(provider.base_url))
     async with running_receiver() as receiver:
         receiver.failing = 1
-        events: frozenset[CallbackEvent] = frozenset({"item_update", "batch_update"})
+        events: tuple[CallbackEvent, ...] = ("item_update", "batch_update")
         callback = CallbackOptions(receiver.url, {"X-Mine": "1"}, events, (world.core.vault.seal(SECRET),))
         async with world.worker():
             batch = await world.submit(resource, ["a", "b", "c"], callback=callback)
@@ -101,7 +101,7 @@ async def test_calls_that_are_claimed_again_are_told_under_one_id(
     monkeypatch.setattr(world.core.store.deliveries, "add_running", lost_at_first)
     async with running_receiver() as receiver:
         callback = CallbackOptions(
-            receiver.url, {"X-Mine": "1"}, frozenset({"item_update"}), (world.core.vault.seal(SECRET),)
+            receiver.url, {"X-Mine": "1"}, ("item_update",), (world.core.vault.seal(SECRET),)
         )
         async with world.worker():
             batch = await world.submit(resource, ["a", "b", "c"], callback=callback)

@@ -128,7 +128,7 @@ async def test_callbacks_of_a_killed_worker_are_sent_by_another_when_their_lease
     resource = await world.resource(await world.connection(provider.base_url))
     settings = make_settings(lease_ms=2_000)
     async with receiving() as receiver, worker_process(settings) as doomed:
-        callback = CallbackOptions(receiver.url, {}, frozenset({"item_update", "batch_update"}), ())
+        callback = CallbackOptions(receiver.url, {}, ("item_update", "batch_update"), ())
         batch = await world.submit(resource, ["a", "b"], callback=callback)
         await world.ended(batch)
         await eventually(lambda: len(receiver.tried) == 5, "every callback is on its way")

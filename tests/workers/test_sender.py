@@ -25,7 +25,7 @@ from workers.parcels import Parcels
 from workers.sender import Sender
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-ITEM_UPDATE: frozenset[CallbackEvent] = frozenset({"item_update"})
+ITEM_UPDATE: tuple[CallbackEvent, ...] = ("item_update",)
 
 
 @dataclass
