@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from scheduler.domain.parking import Parking
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Target, Workspace
 from scheduler.ports.learned import LearnedModel
+from scheduler.providers.profiles import profile_of
 from scheduler.services.capacity_body import CapacityBody, bodies_of
 from scheduler.services.model_limits import discovered_capacity
 from scheduler.services.secrets import MASK
@@ -150,7 +151,7 @@ def connection_view(
         name=connection.name,
         description=connection.description,
         provider=connection.provider.value,
-        profile=connection.profile or connection.provider.value,
+        profile=profile_of(connection).name,
         config={**connection.config, **dict.fromkeys(connection.secret_config, MASK)},
         allowed_models=list(connection.allowed_models) if connection.allowed_models is not None else None,
         capacity=bodies_of(connection.capacity),

@@ -28,6 +28,18 @@ async def test_secrets_are_sealed_and_masked(world: ApiWorld) -> None:
     assert world.core.vault.open(stored.secret_config["apiKey"]) == "sk-other"
 
 
+async def test_a_connection_shows_the_profile_it_has(world: ApiWorld) -> None:
+    shown = (await world.admin.get(f"{world.at('ai-connection')}/{world.connection}")).json()
+    assert (shown["provider"], shown["profile"]) == ("openai-compatible", "generic")
+    for name, given, profile in (
+        ("a", {}, "openai"),
+        ("b", {"profile": "azure"}, "azure"),
+        ("c", {"profile": None}, "openai"),
+    ):
+        made = await world.made(world.at("ai-connection"), {"name": name, "provider": "openai", "config": {}, **given})
+        assert made["profile"] == profile
+
+
 async def test_a_key_is_shown_once(world: ApiWorld) -> None:
     shown = (await world.admin.get(f"{world.at('api-key')}/{world.key_id}")).json()
     assert "key" not in shown
