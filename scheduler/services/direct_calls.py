@@ -144,7 +144,7 @@ class DirectCalls:
 
     async def _run(self, request: DirectRequest, progress: _Progress) -> DirectAnswer:
         shard = await self._tenants.shard_of(request.key.environment_id)
-        await self._catalog.refresh()  # now, because an admitted call must leave at once
+        await self._refresh(request)  # now, because an admitted call must leave at once
         while True:
             arrived_s = self._clock()
             admission = await self._enter(shard, request, progress)
@@ -155,6 +155,13 @@ class DirectCalls:
             answer = await self._attempt(admission, request, progress)
             if answer is not None:
                 return answer
+
+    async def _refresh(self, request: DirectRequest) -> None:
+        """At once when the request was read by a newer resource than the catalog knows."""
+        await self._catalog.refresh()
+        served = self._catalog.resource(request.resource.resource_id)
+        if served is None or served.resource.version < request.resource.version:
+            await self._catalog.refresh(max_age_s=0.0)
 
     async def _enter(self, shard: int, request: DirectRequest, progress: _Progress) -> HeldCall | Refused:
         ask = DirectAsk(
@@ -190,7 +197,7 @@ class DirectCalls:
     ) -> Answered | Streamed | NotServed | None:
         """One attempt on the target of the lease. None: to be tried again, as `progress` says."""
         try:
-            await self._catalog.refresh()
+            await self._refresh(request)
             served, account = self._target(held, request)
             call = self._call(held, request, served, account)
             if request.streamed:

@@ -82,7 +82,11 @@ class DirectRequests:
         if envelope.stream and endpoint not in STREAMED:
             raise BadParameter("This endpoint does not stream.", param="stream", reason="unsupported_parameter")
         known = await self._known(key.environment_id)
-        resource = next((each for each in known.resources if each.name == envelope.model), None)
+        resource = _named(known, envelope.model)
+        if resource is None:
+            # It may be newer than what is remembered: who has just made a resource may call it.
+            known = await self._known(key.environment_id, max_age_s=0.0)
+            resource = _named(known, envelope.model)
         if resource is None or (key.resources is not None and resource.resource_id not in key.resources):
             raise NotFound(
                 f"The model '{envelope.model}' does not exist or the key may not use it.", code="AI_RESOURCE_NOT_FOUND"
@@ -119,11 +123,15 @@ class DirectRequests:
             raise BadParameter(f"Invalid '{param}': it {first['message']}.", param=param, reason="invalid_value")
         return found[0].in_tokens, found[0].out_tokens
 
-    async def _known(self, environment_id: UUID) -> _Known:
+    async def _known(self, environment_id: UUID, *, max_age_s: float = MAX_AGE_S) -> _Known:
         known, now_s = self._environments.get(environment_id), self._clock()
-        if known is None or now_s - known.read_at_s > MAX_AGE_S:
+        if known is None or now_s - known.read_at_s > max_age_s:
             resources, connections = await asyncio.gather(
                 self._setup.resources(environment_id), self._setup.connections(environment_id)
             )
             known = self._environments[environment_id] = _Known(now_s, resources, connections)
         return known
+
+
+def _named(known: _Known, name: str) -> Resource | None:
+    return next((each for each in known.resources if each.name == name), None)

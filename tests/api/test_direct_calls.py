@@ -137,6 +137,16 @@ async def test_a_chat_goes_through_with_its_defaults_and_is_charged(
     assert limit.tokens_used >= 20
 
 
+async def test_a_model_can_be_called_as_soon_as_it_is_made(
+    world: ApiWorld, provider: FakeProvider, client: AsyncOpenAI
+) -> None:
+    await connect(world, provider.base_url)
+    for name in ("first", "second", "third"):
+        await offer(world, name)
+        made = await client.chat.completions.create(model=name, **CHAT)
+        assert made.choices[0].message.content == "yes"
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
