@@ -21,11 +21,13 @@ def delivery_headers(
 
     The id is the same at every try of a delivery, so receivers can drop repeats. With a secret there are
     X-Signature-256 (hex HMAC-SHA256 of the body under the secret's UTF-8 bytes), the same as
-    X-Webhook-Signature, and the trio of Standard Webhooks (`id.timestamp.body`, base64). secrets: the newest
-    first; while two live, `webhook-signature` names a signature of each, the others know only the newest.
+    X-Webhook-Signature, and the signature of Standard Webhooks (`id.timestamp.body`, base64), whose id and timestamp
+    are there without one too. secrets: the newest first; while two live, `webhook-signature` names a signature of
+    each, the others know only the newest.
     now_s: Unix time of this try.
     """
     ours = {"Content-Type": "application/json", "User-Agent": "brim", "X-Webhook-Id": delivery_id}
+    ours |= {"webhook-id": delivery_id, "webhook-timestamp": str(now_s)}
     if secrets:
         ours |= _signatures(delivery_id, body, secrets, now_s)
     taken = {name.lower() for name in ours} | _NEVER_FROM_USERS
@@ -39,8 +41,6 @@ def _signatures(delivery_id: str, body: bytes, secrets: Sequence[str], now_s: in
     return {
         "X-Signature-256": plain,
         "X-Webhook-Signature": plain,
-        "webhook-id": delivery_id,
-        "webhook-timestamp": str(now_s),
         "webhook-signature": " ".join("v1," + base64.b64encode(each).decode() for each in standard),
     }
 

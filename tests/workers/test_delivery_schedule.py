@@ -68,4 +68,6 @@ def test_users_headers_are_merged_but_never_replace_ours() -> None:
         "Content-Type": "application/json",
         "User-Agent": "brim",
         "X-Webhook-Id": DELIVERY,
+        "webhook-id": DELIVERY,
+        "webhook-timestamp": "0",
     }
