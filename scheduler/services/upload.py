@@ -25,7 +25,6 @@ from scheduler.domain.batch import Batch, NewBatch
 from scheduler.domain.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
 from scheduler.domain.ids import uuid7
 from scheduler.domain.setup import ApiKey
-from scheduler.domain.status import BatchType
 from scheduler.ports.store import Store
 from scheduler.services.batch_envelope import EnvelopeReader, Seal
 from scheduler.services.callback_guard import Resolve, resolve_host
@@ -154,8 +153,6 @@ class Uploads:
         envelope = await EnvelopeReader(document, fields, problems).read(
             self._now(), self._settings.callback_allow_hosts, self._seal, self._resolve
         )
-        if envelope.type is BatchType.SYNC:
-            problems.add("type", "must be ASYNC or CALLBACK for NDJSON; follow an ASYNC batch by its events")
         problems.raise_if_any()
         await self._tenants.require(request.principal, request.workspace_id, request.environment_id)
         return NewBatch(

@@ -17,7 +17,7 @@ from scheduler.bootstrap import Core
 from scheduler.domain.batch import NewBatch, NewItem
 from scheduler.domain.errors import Conflict
 from scheduler.domain.ids import uuid7
-from tests.api.test_events import collected
+from tests.api.test_events import collected, frames_of
 from tests.api.world import ApiWorld, item
 from tests.polling import eventually
 from workers.sealer import Sealed, Sealer
@@ -110,6 +110,20 @@ async def test_the_first_hundred_bad_lines_are_shown(world: ApiWorld) -> None:
     assert (answer.status_code, details["errorCount"], len(details["errors"])) == (422, 250, 100)
 
 
+@pytest.mark.parametrize("headers", [NDJSON, EARLY])
+async def test_a_sync_batch_of_lines_is_answered_with_its_events(world: ApiWorld, headers: dict[str, str]) -> None:
+    body = lines_of({"type": "SYNC"}, item(1), item(2))
+    async with world.client.stream("POST", world.batches, content=body, headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        told = frames_of(answer)
+        created = await anext(told)
+        assert (created.event_id, created.action, created.payload["type"]) == (1, "batch-created", "SYNC")
+        await world.finish(created.payload["batchId"], [1, 2])
+        rest = [frame.action async for frame in told if frame.event_id or frame.data == "[DONE]"]
+    assert rest == ["item-completed", "item-completed", "batch-completed", "[DONE]"]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -117,7 +131,6 @@ async def test_the_first_hundred_bad_lines_are_shown(world: ApiWorld) -> None:
         (lines_of(ASYNC), 422, "VALIDATION_ERROR"),
         (b"{\n", 400, "MALFORMED_JSON"),
         (lines_of([], item(1)), 422, "VALIDATION_ERROR"),
-        (lines_of({"type": "SYNC"}, item(1)), 422, "VALIDATION_ERROR"),
         (lines_of({"type": "ASYNC", "items": []}, item(1)), 422, "VALIDATION_ERROR"),
         (lines_of(ASYNC, item(1, resourceId="nobody")), 404, "AI_RESOURCE_NOT_FOUND"),
         (lines_of(ASYNC, item(1, customId="x" * 20_000_000)), 413, "TOO_LARGE"),
