@@ -25,7 +25,10 @@ router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", 
 async def retry_batch(
     request: Request, workspaceId: UUID, environmentId: UUID, batchId: UUID, _principal: ManageCaller
 ) -> Response:
-    """Run the FAILED items of an ended batch again: all of them, or those that the body names."""
+    """Run the FAILED items of an ended batch again: all of them, or those that the body names.
+
+    Lines of an upload that were no items (`Prefer: early-start`) stay FAILED, as they are: nothing could be run.
+    """
     services = services_of(request)
     raw = await read_body(request, SETUP_BODY_BYTES)
     items = decoded(raw, RetryBody).items if raw.strip() else None

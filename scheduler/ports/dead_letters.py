@@ -20,7 +20,11 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An item whose current run ended FAILED. ended: its batch has ended, so that it can be run again."""
+    """An item whose current run ended FAILED.
+
+    runnable: it is a request, not a line of an upload that was no item. ended: its batch has ended, so that what is
+    runnable can be run again.
+    """
 
     batch_id: UUID
     seq: int
@@ -31,12 +35,13 @@ class DeadLetter:
     error_message: str | None
     retry_count: int
     completed_at: datetime
+    runnable: bool
     ended: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FailedBatch:
-    """A batch with failed items that a filter means. ended: they can be run again."""
+    """A batch with failed, runnable items that a filter means. ended: they can be run again."""
 
     batch_id: UUID
     items: int

@@ -22,7 +22,7 @@ ErrorCode = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class DeadLetterView(Struct, rename="camel", frozen=True):
-    """An item whose run ended FAILED. replayable: its batch has ended, so the item can be run again now."""
+    """An item whose run ended FAILED. replayable: its batch has ended, and it is no bad line of an upload."""
 
     batch_id: UUID
     item_id: UUID
@@ -145,5 +145,5 @@ def _view(found: DeadLetter) -> DeadLetterView:
         error_code=found.error_code,
         error_message=found.error_message,
         completed_at=found.completed_at,
-        replayable=found.ended,
+        replayable=found.ended and found.runnable,
     )

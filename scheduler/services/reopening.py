@@ -32,7 +32,8 @@ class Reopening:
         self._recovery = recovery
 
     async def retry(self, environment_id: UUID, batch_id: UUID, item_ids: Sequence[UUID] | None = None) -> Batch:
-        """Run the failed items again: those of `item_ids`, or all. Unchanged when none of them failed.
+        """Run the failed items again: those of `item_ids`, or all. Unchanged when none of them failed. Lines of an
+        upload that were no items keep their errors.
 
         Raises NotFound (also for an id that is no item of the batch); Conflict INVALID_STATE before the end;
         Unavailable when Postgres is down. Whether Redis is up does not matter: the reconciler opens it later.

@@ -17,6 +17,7 @@ from scheduler.bootstrap import Core
 from scheduler.domain.batch import NewBatch, NewItem
 from scheduler.domain.errors import Conflict
 from scheduler.domain.ids import uuid7
+from scheduler.domain.status import ItemStatus
 from tests.api.test_events import collected, frames_of
 from tests.api.world import ApiWorld, item
 from tests.polling import eventually
@@ -320,3 +321,31 @@ async def test_a_key_in_use_by_an_upload_is_in_progress(world: ApiWorld) -> None
     go_on.set()
     assert (await upload).status_code == 201
     assert (await put(world, upload_of(3), keyed)).json()["batchId"] == (await upload).json()["batchId"]
+
+
+async def test_a_retry_leaves_alone_what_was_never_an_item(world: ApiWorld) -> None:
+    lines = lines_of(ASYNC, b"{bad", item(1), item(2, resourceId="nobody"), item(3))
+    batch_id = (await put(world, lines, EARLY)).json()["batchId"]
+    await world.finish(batch_id, [2], ItemStatus.FAILED)
+    await world.finish(batch_id, [4])
+    path = f"{world.batches}/{batch_id}"
+    before = (await world.client.get(path)).json()
+    assert (before["status"], before["failed"]) == ("FAILED", 3)
+    letters = (await world.client.get(f"{world.batches}/dead-letters")).json()["data"]
+    assert [each["replayable"] for each in letters] == [False, True, False]
+    dry = (await world.client.post(f"{world.batches}/dead-letters/replay", json={"dryRun": True})).json()
+    assert dry["items"] == 1
+
+    retried = (await world.client.post(f"{path}/retry")).json()
+    assert (retried["status"], retried["failed"], retried["pending"]) == ("RUNNING", 2, 1)
+    await world.finish(batch_id, [2], run=2)
+    after = (await world.client.get(path)).json()
+    assert (after["status"], after["failed"], after["completed"]) == ("FAILED", 2, 2)
+    kept = [(each["errorCode"], each["errorMessage"], each["request"]) for each in after["items"]]
+    assert [kept[0], kept[2]] == [
+        (each["errorCode"], each["errorMessage"], each["request"]) for each in (before["items"][0], before["items"][2])
+    ]
+    assert kept[0][0] == "MALFORMED_JSON"
+    # Named, they are left alone as well: there is nothing that could be run.
+    named = await world.client.post(f"{path}/retry", json={"items": [after["items"][0]["itemId"]]})
+    assert (named.status_code, named.json()["status"], named.json()["failed"]) == (200, "FAILED", 2)

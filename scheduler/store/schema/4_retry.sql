@@ -1,12 +1,14 @@
 -- Failed items: found, and run again (a test compares this folder with the migrations).
 
 -- The items of a batch whose current run ended FAILED, behind a seq, in order: those with that error code and of that
--- resource, null for any. Most: null for all.
+-- resource, null for any. Most: null for all. runnable: it is a request; not a line of an upload that was no item, which is
+-- kept as a JSON text.
 CREATE FUNCTION failed_items(p_batch uuid, p_code text, p_resource uuid, p_after integer, p_most bigint) RETURNS TABLE (
     seq integer, run integer, custom_id bytea, resource_id uuid, error_code text, error_message text,
-    retry_count integer, completed_at timestamptz
+    retry_count integer, completed_at timestamptz, runnable boolean
 ) LANGUAGE sql STABLE AS $$
-    SELECT o.seq, o.run, i.custom_id, f.resource_id, o.error_code, o.error_message, o.retry_count, o.completed_at
+    SELECT o.seq, o.run, i.custom_id, f.resource_id, o.error_code, o.error_message, o.retry_count, o.completed_at,
+        substring(i.request FROM 1 FOR 1) <> '\x22'
     FROM outcomes o
     CROSS JOIN LATERAL (SELECT * FROM items i WHERE i.batch_id = p_batch AND i.seq = o.seq LIMIT 1) i
     CROSS JOIN LATERAL (SELECT * FROM batch_flows f WHERE f.batch_id = p_batch AND f.no = i.resource_no LIMIT 1) f
@@ -21,7 +23,7 @@ $$;
 -- many. Verdicts:
 --   unknown   there is no such batch
 --   open      it has not ended: its outcomes are not all known yet
---   nothing   none of them failed: unchanged
+--   nothing   none of them failed, or could be run: unchanged
 --   reopened
 CREATE FUNCTION retry_batch(
     p_environment uuid, p_batch uuid, p_seqs integer[], p_code text, p_resource uuid, OUT verdict text,
@@ -46,7 +48,7 @@ BEGIN
     WITH raised AS (
         INSERT INTO item_runs (batch_id, seq, run)
         SELECT p_batch, f.seq, f.run + 1 FROM failed_items(p_batch, p_code, p_resource, 0, NULL) f
-        WHERE p_seqs IS NULL OR f.seq = ANY (p_seqs)
+        WHERE f.runnable AND (p_seqs IS NULL OR f.seq = ANY (p_seqs))
         ON CONFLICT (batch_id, seq) DO UPDATE SET run = EXCLUDED.run
         RETURNING 1
     )
