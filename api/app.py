@@ -61,9 +61,10 @@ ROUTERS = (
 )
 
 
-def create_app(core: Core) -> FastAPI:
-    """The application; the core stays the caller's to close."""
-    app = described_app()
+def create_app(core: Core, described: FastAPI | None = None) -> FastAPI:
+    """The application; the core stays the caller's to close. described: one of `described_app` that nobody serves (any
+    more): to build its routes takes a while, which tests spend once."""
+    app = described or described_app()
     services = build(core)
     app.state.services = services
     return app

@@ -36,17 +36,22 @@ class Script:
 def expand(name: str, replacements: Mapping[str, str] | None = None) -> str:
     """The text of lua/<name>.lua with each `--@include x` replaced by lua/include/x.lua, also inside includes.
 
-    replacements: other texts for includes by name (tests put a set clock in place of `now`).
+    replacements: other texts for includes by name (tests put a set clock in place of `now`). Read once a process.
     """
-    folder = files("lua")
+    return _expanded(name, tuple(sorted((replacements or {}).items())))
+
+
+@cache
+def _expanded(name: str, replacements: tuple[tuple[str, str], ...]) -> str:
+    folder, given = files("lua"), dict(replacements)
 
     def lines_of(text: str) -> Iterator[str]:
         for line in text.splitlines():
             if line.startswith(INCLUDE):
                 include = line.removeprefix(INCLUDE).strip()
-                given = (replacements or {}).get(include)
+                other = given.get(include)
                 yield from lines_of(
-                    given if given is not None else (folder / "include" / f"{include}.lua").read_text("utf-8")
+                    other if other is not None else (folder / "include" / f"{include}.lua").read_text("utf-8")
                 )
             else:
                 yield line

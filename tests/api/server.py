@@ -9,11 +9,14 @@ from functools import partial
 from typing import Any, cast
 
 import uvicorn
+from fastapi import FastAPI
 
-from api.app import create_app
+from api.app import create_app, described_app
 from api.connection import HEAD_S, BoundedConnection, patience
 from api.wiring import Core
 from tests.polling import eventually
+
+_unserved: list[FastAPI] = []
 
 
 class _QuietServer(uvicorn.Server):
@@ -25,8 +28,9 @@ class _QuietServer(uvicorn.Server):
 @asynccontextmanager
 async def serving(core: Core, head_s: float = HEAD_S) -> AsyncIterator[str]:
     """Serve the API of `core`; yields its URL."""
+    described = _unserved.pop() if _unserved else described_app()
     config = uvicorn.Config(
-        create_app(core),
+        create_app(core, described),
         port=0,
         http=cast(Any, partial(BoundedConnection, head_s=head_s, **patience(core.settings))),
         ws="none",
@@ -43,3 +47,4 @@ async def serving(core: Core, head_s: float = HEAD_S) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await task
+        _unserved.append(described)
