@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
 from scheduler.bootstrap import Core, open_core
 from scheduler.settings import Settings
 from tests.api.batch_desk import Desk
 from tests.api.server import serving
-from tests.api.world import ADMIN_KEY, ApiWorld
+from tests.api.world import ADMIN_KEY, UNUSED_TLS, ApiWorld
 from tests.workers.provider import running_provider
 
 
@@ -61,7 +61,8 @@ def repository() -> Path:
 @pytest.fixture
 async def desk(world: ApiWorld) -> AsyncIterator[Desk]:
     """A caller, and a provider that answers at once; no worker yet."""
-    client = AsyncOpenAI(base_url=f"{world.url}/v1", api_key=world.key, max_retries=0)
+    plain = DefaultAsyncHttpxClient(verify=UNUSED_TLS)
+    client = AsyncOpenAI(base_url=f"{world.url}/v1", api_key=world.key, max_retries=0, http_client=plain)
     async with running_provider() as provider, client:
         desk = Desk(world, client, provider)
         await desk.set_up()
