@@ -2,21 +2,53 @@
 --
 -- TAT_R and TAT_T are theoretical arrival times (ms): how far the requests and tokens given out reach into the future at
 -- the paced rate. A request may go while that debt is no more than the burst.
+-- A full window ends the credit of requests (TAT_R is WAITED then): what the window held back is not made up for at once.
+-- Otherwise a burst came again in every later minute, each time after a gap as long as itself.
 
 local pace = {}
+
+local WAITED = -1 -- reads as the debt with which one more may go, at any time
 
 -- ms that one unit of `amount` per period takes at the present pace.
 local function unit_ms(b, limit, amount) return limit.period_ms / (limit.pace * recovery.pace(b) * amount) end
 
 local function burst_ms(b, limit) return limit.burst_ms * recovery.burst(b) end
 
+-- The debt of requests with which one more may go: it is within the burst itself where that is two requests or more.
+local function most_debt_ms(b, limit)
+  local burst, unit = burst_ms(b, limit), unit_ms(b, limit, limit.requests)
+  return math.max(burst - unit, math.min(burst, unit))
+end
+
+-- How far the requests given out reach into the future, in ms; below 0: credit.
+function pace.request_debt(b, limit)
+  local at_ms = b.st[limit.at + TAT_R]
+  return at_ms == WAITED and most_debt_ms(b, limit) or at_ms - shard.now
+end
+
+function pace.token_debt(b, limit) return b.st[limit.at + TAT_T] - shard.now end
+
 -- Debt decides, not size: who comes some ms late (timers, wake-ups gathered) finds that time made up for.
 function pace.wait(b, limit)
   if limit.pace <= 0 then return 0 end
-  local debt = 0
-  if limit.requests > 0 then debt = math.max(debt, b.st[limit.at + TAT_R] - shard.now) end
-  if limit.tokens > 0 then debt = math.max(debt, b.st[limit.at + TAT_T] - shard.now) end
-  return math.max(0, debt - burst_ms(b, limit))
+  local wait = 0
+  if limit.requests > 0 then wait = math.max(wait, pace.request_debt(b, limit) - most_debt_ms(b, limit)) end
+  if limit.tokens > 0 then wait = math.max(wait, pace.token_debt(b, limit) - burst_ms(b, limit)) end
+  return wait
+end
+
+-- Somebody waits for a budget: where it is the window of requests that keeps him, the next one goes without the credit of
+-- that time.
+function pace.waited(b)
+  for _, limit in ipairs(b.def.limits) do
+    if limit.pace > 0 and limit.requests > 0 and b.st[limit.at + TAT_R] ~= WAITED then
+      local window_ms = window.wait(b, limit, 0, budget.kept(b, limit, 0), 0)
+      if window_ms > 0 and window_ms >= pace.request_debt(b, limit) - most_debt_ms(b, limit) then
+        b.st[limit.at + TAT_R] = WAITED
+        b.dirty = true
+      end
+    end
+  end
 end
 
 -- Move by requests and tokens (negative: give back). An item that takes longer than the burst waits for its window
@@ -24,8 +56,8 @@ end
 function pace.advance(b, limit, requests, tokens)
   if limit.pace <= 0 then return end
   local st, at, now = b.st, limit.at, shard.now
-  if limit.requests > 0 then
-    st[at + TAT_R] = math.max(st[at + TAT_R], now) + requests * unit_ms(b, limit, limit.requests)
+  if limit.requests > 0 and requests ~= 0 then
+    st[at + TAT_R] = now + math.max(0, pace.request_debt(b, limit)) + requests * unit_ms(b, limit, limit.requests)
   end
   if limit.tokens > 0 then
     local cost_ms = tokens * unit_ms(b, limit, limit.tokens)
@@ -37,25 +69,29 @@ end
 -- How long the pace would keep the next one waiting once a request of `tokens` has gone.
 function pace.debt_after(b, limit, tokens)
   if limit.pace <= 0 then return 0 end
-  local debt, now = 0, shard.now
+  local wait = 0
   if limit.requests > 0 then
-    debt = math.max(b.st[limit.at + TAT_R], now) + unit_ms(b, limit, limit.requests) - now
+    local debt = math.max(0, pace.request_debt(b, limit)) + unit_ms(b, limit, limit.requests)
+    wait = math.max(wait, debt - most_debt_ms(b, limit))
   end
   if limit.tokens > 0 then
-    debt = math.max(debt, math.max(b.st[limit.at + TAT_T], now) + tokens * unit_ms(b, limit, limit.tokens) - now)
+    local debt = math.max(0, pace.token_debt(b, limit)) + tokens * unit_ms(b, limit, limit.tokens)
+    wait = math.max(wait, debt - burst_ms(b, limit))
   end
-  return math.max(0, debt - burst_ms(b, limit))
+  return wait
 end
 
 -- About how many requests of `tokens` the pace lets go at once.
 function pace.room(b, limit, tokens)
   if limit.pace <= 0 then return 128 end
-  local st, at, credit, room = b.st, limit.at, shard.now + burst_ms(b, limit), 128
+  local room = 128
   if limit.requests > 0 then
-    room = math.min(room, (credit - math.max(st[at + TAT_R], shard.now)) / unit_ms(b, limit, limit.requests))
+    local credit_ms = most_debt_ms(b, limit) - math.max(0, pace.request_debt(b, limit))
+    room = math.min(room, 1 + credit_ms / unit_ms(b, limit, limit.requests))
   end
   if limit.tokens > 0 then
-    room = math.min(room, (credit - math.max(st[at + TAT_T], shard.now)) / (unit_ms(b, limit, limit.tokens) * tokens))
+    local credit_ms = burst_ms(b, limit) - math.max(0, pace.token_debt(b, limit))
+    room = math.min(room, credit_ms / (unit_ms(b, limit, limit.tokens) * tokens))
   end
   return room
 end
@@ -64,9 +100,9 @@ end
 function pace.spend_burst(b)
   for _, limit in ipairs(b.def.limits) do
     if limit.pace > 0 then
-      local debt_ms = shard.now + burst_ms(b, limit)
-      b.st[limit.at + TAT_R] = math.max(b.st[limit.at + TAT_R], debt_ms)
-      b.st[limit.at + TAT_T] = math.max(b.st[limit.at + TAT_T], debt_ms)
+      local st, at = b.st, limit.at
+      if limit.requests > 0 then st[at + TAT_R] = math.max(st[at + TAT_R], shard.now + most_debt_ms(b, limit)) end
+      st[at + TAT_T] = math.max(st[at + TAT_T], shard.now + burst_ms(b, limit))
     end
   end
 end

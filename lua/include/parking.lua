@@ -12,6 +12,8 @@ local AGAIN_MS = 50 -- a budget that promoted and still has headroom and waiters
 
 -- When to look at a budget next.
 local function due(id, wait_ms)
+  local b = budget.loaded[id]
+  if b then pace.waited(b) end
   local at_ms = shard.now + math.max(COALESCE_MS, wait_ms)
   redis.call('ZADD', key.budgets_due, at_ms, id)
   shard.expect(at_ms)
@@ -20,6 +22,8 @@ end
 
 -- Another waiter came: it may bring the next look forward, but not put off what an earlier one waits for.
 local function due_by(id, wait_ms)
+  local b = budget.loaded[id]
+  if b then pace.waited(b) end
   local at_ms = shard.now + math.max(COALESCE_MS, wait_ms)
   redis.call('ZADD', key.budgets_due, 'LT', at_ms, id)
   shard.expect(at_ms)

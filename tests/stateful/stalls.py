@@ -12,8 +12,9 @@ from tests.stateful.shard import BudgetSeen, Seen
 from tests.stateful.world import FLOWS, QUEUE_NAMES
 
 RAMP_MS = 2000
-LEAST_BURST = 1 / 16
-"""Of its burst, what a budget dares after many refusals: what is paced at all then, is paced for sure."""
+LEAST_BURST = 1 / 32
+"""Of its burst, with what debt a budget lets a request go after many refusals: what is paced at all then, is paced for
+sure. (A sixteenth of the burst is left then, and a burst of two requests lets the second go after the first.)"""
 
 
 def admissible(model: Model, seen: Seen, now_ms: int) -> dict[int, int]:
