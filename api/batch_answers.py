@@ -75,5 +75,5 @@ async def _stream(
 
 
 async def _encoded(services: Services, batch: Batch, ids: ItemIds, items: Sequence[Item]) -> list[bytes]:
-    statuses = await services.progress.statuses(batch, items)
-    return [encode(item_view(item, ids, statuses[item.seq])) for item in items]
+    standings = await services.progress.standings(batch, items)
+    return [encode(item_view(item, ids, standings[item.seq])) for item in items]

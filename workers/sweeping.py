@@ -80,7 +80,7 @@ class Sweeping:
                 by_flow.setdefault(resource_id, []).append(seq)
             leased: set[int] = set()
             for resource_id, seqs in by_flow.items():
-                leased |= await self._engine.leased(shard, refs[resource_id], seqs)
+                leased.update(await self._engine.leased(shard, refs[resource_id], seqs))
             free = [(seq, run) for seq, run, _ in rows if seq not in leased]
             if free:
                 return free, after

@@ -193,5 +193,5 @@ async def get_item(
     item = None if seq is None else await services.store.items.item(environmentId, batchId, seq)
     if item is None:
         raise NotFound("There is no such item.", code="COMPLETION_BATCH_ITEM_NOT_FOUND")
-    statuses = await services.progress.statuses(batch, [item])
-    return answered(item_view(item, ids, statuses[item.seq]))
+    standings = await services.progress.standings(batch, [item])
+    return answered(item_view(item, ids, standings[item.seq]))

@@ -206,8 +206,10 @@ class ReferenceBackend:
 
     async def _shown(self, found: Submission, rows: Sequence[Item]) -> tuple[BatchItem, ...]:
         batch = await self._store.batches.get(found.environment_id, found.batch_id)
-        statuses = {} if batch is None else await self._progress.statuses(batch, rows)
-        return tuple(item_of(found, row, statuses.get(row.seq, row.status)) for row in rows)
+        if batch is None:
+            return tuple(item_of(found, row, row.status) for row in rows)
+        standings = await self._progress.standings(batch, rows)
+        return tuple(item_of(found, row, standings[row.seq].status) for row in rows)
 
     async def _webhook(self, submission: BatchSubmission) -> OwnWebhook | None:
         if submission.webhook_url is None:

@@ -296,3 +296,10 @@ class ShardDepths:
     leases: int
     overdue_leases: int
     queues: dict[QueueRef, int]
+
+
+class Started(NamedTuple):
+    """An entry that has just been leased. at_ms: when, on the engine's clock, in Unix ms."""
+
+    position: int
+    at_ms: int

@@ -17,6 +17,7 @@ import redis.exceptions
 from redis.asyncio import Redis
 
 from scheduler.domain.errors import Unavailable
+from scheduler.domain.work import Started
 from scheduler.engine import keys
 from scheduler.engine.connect import call, translated
 from scheduler.engine.servers import Servers
@@ -30,10 +31,10 @@ RUNNING_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What happened since the last look. last_event: newest number known (0: none). running: started positions."""
+    """What happened since the last look. last_event: newest number known (0: none). running: what started."""
 
     last_event: int
-    running: tuple[int, ...]
+    running: tuple[Started, ...]
 
 
 @dataclass(eq=False, slots=True)
@@ -41,7 +42,7 @@ class Watch:
     """One reader's view of one batch's feed."""
 
     _last_event: int = 0
-    _running: list[int] = field(default_factory=list)
+    _running: list[Started] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def next(self, timeout_s: float) -> News | None:
@@ -55,7 +56,7 @@ class Watch:
         running, self._running = tuple(self._running), []
         return News(self._last_event, running)
 
-    def tell(self, last_event: int | None, running: list[int]) -> None:
+    def tell(self, last_event: int | None, running: list[Started]) -> None:
         """Add one feed entry."""
         if last_event is not None:
             self._last_event = max(self._last_event, last_event)
@@ -190,12 +191,13 @@ class _ShardReader:
             return
         self._positions[stream] = entries[-1][0]
         last_event: int | None = None
-        running: list[int] = []
-        for _, fields in entries:
+        running: list[Started] = []
+        for entry_id, fields in entries:
             if b"event" in fields:
                 last_event = max(last_event or 0, int(fields[b"event"]))
             if b"running" in fields:
-                running += map(int, fields[b"running"].split(b","))
+                at_ms = int(entry_id.partition(b"-")[0])
+                running += [Started(int(each), at_ms) for each in fields[b"running"].split(b",")]
         for watch in self._watches.get(stream, ()):
             watch.tell(last_event, running)
 

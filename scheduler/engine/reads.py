@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 
 from scheduler.domain.work import FlowRef, FlowState, ShardDepths
@@ -11,14 +13,23 @@ from scheduler.engine import keys
 from scheduler.engine.codec import read_queue
 
 MOST_QUEUES = 1000
+SUB_BUCKET_MS = 250
+"""LEASE_SUB_MS of lua/include/lease.lua."""
+_BUCKET = 8
+"""Where a lease's record has its sub-bucket: BUCKET there, counted from 0."""
+_record = msgspec.msgpack.Decoder(list[Any])
 
 
-async def leased(client: Redis, shard: int, flow: FlowRef, positions: Sequence[int]) -> frozenset[int]:
-    """Which of these positions have a lease."""
+async def leased(client: Redis, shard: int, flow: FlowRef, positions: Sequence[int]) -> dict[int, int]:
+    """Which of these positions have a lease, and since when, as Unix ms: to the sub-bucket in which it is counted."""
     if not positions:
-        return frozenset()
-    found = await client.hmget(keys.leases(shard), [keys.lease_id(flow, position) for position in positions])
-    return frozenset(position for position, record in zip(positions, found, strict=True) if record is not None)
+        return {}
+    found: list[Any] = await client.hmget(keys.leases(shard), [keys.lease_id(flow, each) for each in positions])
+    return {
+        position: int(_record.decode(record)[_BUCKET]) * SUB_BUCKET_MS
+        for position, record in zip(positions, found, strict=True)
+        if record is not None
+    }
 
 
 async def leased_counts(client: Redis, shard: int, flows: Sequence[FlowRef]) -> dict[FlowRef, int]:

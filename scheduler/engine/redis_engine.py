@@ -347,8 +347,8 @@ class RedisEngine:
         reply = await self._run("explain", shard, *codec.flow_address(flow), position)
         return standings.read_explained(reply, position, share)
 
-    async def leased(self, shard: int, flow: FlowRef, positions: Sequence[int]) -> frozenset[int]:
-        """Those positions of a flow that are leased now."""
+    async def leased(self, shard: int, flow: FlowRef, positions: Sequence[int]) -> Mapping[int, int]:
+        """Those positions of a flow that are leased now, and since when: Unix ms, up to 250 ms early."""
         return await self._on(shard, lambda client: reads.leased(client, shard, flow, positions))
 
     async def leased_counts(self, shard: int, flows: Sequence[FlowRef]) -> Mapping[FlowRef, int]:

@@ -226,8 +226,8 @@ class Engine(Protocol):
         the positions not pushed yet that are this flow's own (a batch may have several)."""
         ...
 
-    async def leased(self, shard: int, flow: FlowRef, positions: Sequence[int]) -> frozenset[int]:
-        """Those positions of a flow that are leased now."""
+    async def leased(self, shard: int, flow: FlowRef, positions: Sequence[int]) -> Mapping[int, int]:
+        """Those positions of a flow that are leased now, and since when: Unix ms, up to 250 ms early."""
         ...
 
     async def leased_counts(self, shard: int, flows: Sequence[FlowRef]) -> Mapping[FlowRef, int]:

@@ -12,6 +12,7 @@ import structlog
 from scheduler.domain.batch import Batch, BatchAction, BatchEvent, Event, Item, ItemEvent
 from scheduler.domain.ids import ItemIds
 from scheduler.domain.status import ItemStatus
+from scheduler.domain.work import Started
 from scheduler.ports.store import Store
 from scheduler.services.tenants import Tenants
 from scheduler.services.views import encode, event_frame, item_view, one_line, running_frame
@@ -43,7 +44,7 @@ class News(Protocol):
     @property
     def last_event(self) -> int: ...
     @property
-    def running(self) -> tuple[int, ...]: ...
+    def running(self) -> tuple[Started, ...]: ...
 
 
 class Watch(Protocol):
@@ -195,11 +196,12 @@ class _Reader:
         self.unsure = latest.ended
         return latest.ended and self.after >= latest.last_event
 
-    async def started(self, seqs: tuple[int, ...]) -> AsyncIterator[bytes]:
+    async def started(self, running: Sequence[Started]) -> AsyncIterator[bytes]:
         """Frames of items that started, except those whose end was already sent."""
-        for start in range(0, len(seqs), _RUNNING_PAGE):
-            items = await self._store.items.items(self._batch.batch_id, seqs[start : start + _RUNNING_PAGE])
-            frames = [running_frame(item, self._ids) for item in items if not _told(item, self.after)]
+        for start in range(0, len(running), _RUNNING_PAGE):
+            at_ms = dict(running[start : start + _RUNNING_PAGE])
+            items = await self._store.items.items(self._batch.batch_id, list(at_ms))
+            frames = [running_frame(item, self._ids, at_ms[item.seq]) for item in items if not _told(item, self.after)]
             for chunk in _chunks(frames):
                 yield chunk
 

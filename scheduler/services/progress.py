@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -51,13 +52,26 @@ def counts_of(batch: Batch, leased: int) -> Counts:
     )
 
 
-def status_of(item: Item, leased: bool, batch_status: BatchStatus) -> ItemStatus:
-    """The status that an item shows."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an item shows. started_at: of one that runs; None for any other, whose record says it."""
+
+    status: ItemStatus
+    started_at: datetime | None = None
+
+
+def standing_of(item: Item, leased_ms: int | None, batch_status: BatchStatus) -> Standing:
+    """Where an item stands. leased_ms: since when it has a lease, in Unix ms; None: it has none."""
     if item.status in FINAL_ITEM:
-        return item.status
-    if leased:
-        return ItemStatus.RUNNING
-    return ItemStatus.CANCELLED if batch_status is BatchStatus.CANCELLED else ItemStatus.PENDING
+        return Standing(item.status)
+    if leased_ms is not None:
+        return Standing(ItemStatus.RUNNING, max(item.created_at, utc_of(leased_ms)))
+    return Standing(ItemStatus.CANCELLED if batch_status is BatchStatus.CANCELLED else ItemStatus.PENDING)
+
+
+def utc_of(unix_ms: int) -> datetime:
+    """A time of the engine."""
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
 
 
 class Progress:
@@ -93,23 +107,23 @@ class Progress:
             _log.warning("progress.overlay_missing", reason=error.message)
             return {}
 
-    async def statuses(self, batch: Batch, items: Iterable[Item]) -> dict[int, ItemStatus]:
-        """The status of each item (by seq), with one question to the engine per resource."""
+    async def standings(self, batch: Batch, items: Iterable[Item]) -> dict[int, Standing]:
+        """Where each item (by seq) stands, with one question to the engine per resource."""
         listed = list(items)
         waiting: dict[UUID, list[int]] = {}
         for item in listed:
             if item.status not in FINAL_ITEM:
                 waiting.setdefault(item.resource_id, []).append(item.seq)
-        leased: set[int] = set()
+        leased: dict[int, int] = {}
         for resource_id, seqs in waiting.items():
             queue = queue_ref(batch.workspace_id, batch.environment_id, resource_id)
             leased |= await self._leased(batch.environment_id, FlowRef(queue, str(batch.batch_id)), seqs)
-        return {item.seq: status_of(item, item.seq in leased, batch.status) for item in listed}
+        return {item.seq: standing_of(item, leased.get(item.seq), batch.status) for item in listed}
 
-    async def _leased(self, environment_id: UUID, flow: FlowRef, seqs: Sequence[int]) -> frozenset[int]:
+    async def _leased(self, environment_id: UUID, flow: FlowRef, seqs: Sequence[int]) -> Mapping[int, int]:
         try:
             shard = await self._tenants.shard_of(environment_id)
             return await self._shards.run(shard, lambda: self._engine.leased(shard, flow, seqs))
         except Unavailable as error:
             _log.warning("progress.overlay_missing", reason=error.message)
-            return frozenset()
+            return {}

@@ -19,7 +19,7 @@ from scheduler.domain.ids import ItemIds
 from scheduler.domain.status import FINAL_BATCH, ItemStatus
 from scheduler.services.capacity_body import CapacityBody, bodies_of
 from scheduler.services.explain_views import Feasibility, Outlook
-from scheduler.services.progress import Counts, counts_of
+from scheduler.services.progress import Counts, Standing, counts_of, utc_of
 
 _encoder = msgspec.json.Encoder()
 
@@ -169,9 +169,9 @@ def batch_view(
     )
 
 
-def item_view(item: Item, ids: ItemIds, status: ItemStatus | None = None) -> ItemView:
-    """An item with the status to show (its own when not given). ids: those of its batch."""
-    shown = status or item.status
+def item_view(item: Item, ids: ItemIds, standing: Standing | None = None) -> ItemView:
+    """An item as it stands (as recorded when that is not given). ids: those of its batch."""
+    shown = standing.status if standing else item.status
     completed = shown is ItemStatus.COMPLETED and item.response is not None
     known = [tokens for tokens in (item.prompt_tokens, item.output_tokens) if tokens is not None]
     served = item.served_connection is not None or item.served_model is not None
@@ -197,15 +197,15 @@ def item_view(item: Item, ids: ItemIds, status: ItemStatus | None = None) -> Ite
         total_tokens=sum(known) if known else None,
         served_by=ServedBy(item.served_connection, item.served_model) if served else None,
         created_at=item.created_at,
-        started_at=item.started_at,
+        started_at=(standing.started_at if standing else None) or item.started_at,
         completed_at=item.completed_at,
         metadata=Raw(item.metadata) if item.metadata is not None else None,
     )
 
 
-def running_item_view(item: Item, ids: ItemIds) -> ItemView:
-    """An item as it was while it ran, also when its outcome is known by now."""
-    view = item_view(item, ids, ItemStatus.RUNNING)
+def running_item_view(item: Item, ids: ItemIds, started_at: datetime | None = None) -> ItemView:
+    """An item as it was while it ran, also when its outcome is known by now. started_at: unless recorded."""
+    view = item_view(item, ids, Standing(ItemStatus.RUNNING, item.started_at or started_at))
     return msgspec.structs.replace(
         view,
         response=None,
@@ -249,9 +249,10 @@ def event_frame(event: Event, ids: ItemIds) -> bytes:
     return b'id: %d\ndata: {"action":"%s","payload":%s}\n\n' % (event_no, action.encode(), one_line(payload))
 
 
-def running_frame(item: Item, ids: ItemIds) -> bytes:
-    """The SSE frame of a started item: live only, without an id."""
-    return b'data: {"action":"item-running","payload":%s}\n\n' % one_line(encode(running_item_view(item, ids)))
+def running_frame(item: Item, ids: ItemIds, started_ms: int) -> bytes:
+    """The SSE frame of an item that started at a time of the engine: live only, without an id."""
+    shown = running_item_view(item, ids, max(item.created_at, utc_of(started_ms)))
+    return b'data: {"action":"item-running","payload":%s}\n\n' % one_line(encode(shown))
 
 
 _LINE_ENDS = (

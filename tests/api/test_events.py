@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -69,6 +70,23 @@ async def collected(world: ApiWorld, batch_id: str, after: int | None = None) ->
     """All frames up to the end."""
     async with following(world, batch_id, after) as frames, asyncio.timeout(15):
         return [frame async for frame in frames]
+
+
+async def test_a_running_item_says_since_when(world: ApiWorld) -> None:
+    batch = await world.create(1)
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    async with following(world, batch["batchId"]) as told:
+        assert (await anext(told)).action == "batch-created"
+        shard = await world.shard()
+        await world.core.engine.claim(shard, slots=9, open_slots=9, holder="h", lease_ms=5_000, crowded=frozenset())
+        started = await anext(told)
+    assert (started.event_id, started.action, started.payload["status"]) == (None, "item-running", "RUNNING")
+    [shown] = (await world.client.get(f"{world.batches}/{batch['batchId']}")).json()["items"]
+    one = (await world.client.get(f"{world.batches}/{batch['batchId']}/{shown['itemId']}")).json()
+    assert one == shown
+    for running in (started.payload, shown):
+        since = datetime.fromisoformat(running["startedAt"])
+        assert max(before, datetime.fromisoformat(running["createdAt"])) <= since <= datetime.now(UTC)
 
 
 async def test_a_stream_tells_everything_once_and_in_order(world: ApiWorld) -> None:
