@@ -24,7 +24,7 @@ local refused = shard.refuses(epoch)
 if refused then return refused end
 shard.read_clock()
 
-local LOOKED_AT = 128 -- entries read from the front of the list
+local LOOKED_AT = 128 -- entries read from the front of the list, where one of them is asked for
 local DEFERRED = 512 -- deferred entries looked through
 local TARGETS = 8 -- targets told of
 
@@ -39,11 +39,12 @@ local function found(e, place, ahead)
   entry.in_tokens, entry.out_tokens = tonumber(e.in_tokens), tonumber(e.out_tokens)
 end
 
+local function position_of(text) return tonumber(string.match(text, '^%d+')) end
+
 -- The list is in order of position, but for what came back to its front: those are looked through, the rest is halved.
 local function look_in_list(texts)
   for i, text in ipairs(texts) do
-    local e = flow.parse(text)
-    if position == 0 or tonumber(e.position) == position then return found(e, 'waiting', i - 1) end
+    if position == 0 or position_of(text) == position then return found(flow.parse(text), 'waiting', i - 1) end
   end
   local low, high = #texts, redis.call('LLEN', list) - 1
   while low <= high do
@@ -57,16 +58,15 @@ end
 local function look_in_deferred()
   local listed = redis.call('ZRANGE', deferred_key, 0, DEFERRED - 1, 'WITHSCORES')
   for i = 1, #listed, 2 do
-    local e = flow.parse(listed[i])
-    if position == 0 or tonumber(e.position) == position then
-      found(e, 'deferred', 0)
+    if position == 0 or position_of(listed[i]) == position then
+      found(flow.parse(listed[i]), 'deferred', 0)
       entry.due_ms = math.max(0, tonumber(listed[i + 1]) - shard.now)
       return
     end
   end
 end
 
-local texts = redis.call('LRANGE', list, 0, LOOKED_AT - 1)
+local texts = redis.call('LRANGE', list, 0, position == 0 and 0 or LOOKED_AT - 1)
 look_in_list(texts)
 if entry.place == 'absent' then look_in_deferred() end
 if entry.place == 'absent' and position > 0 then
@@ -77,8 +77,8 @@ end
 -- What goes before it in its flow: what was read counts as it is, the mean of it stands for the rest.
 local in_ahead, out_ahead = 0, 0
 for i = 1, math.min(entry.ahead, #texts) do
-  local e = flow.parse(texts[i])
-  in_ahead, out_ahead = in_ahead + e.in_tokens, out_ahead + e.out_tokens
+  local in_tokens, out_tokens = string.match(texts[i], '^%d+:%d+:(%d+):(%d+)')
+  in_ahead, out_ahead = in_ahead + in_tokens, out_ahead + out_tokens
 end
 
 -- The budgets of each target: its connection's, what was learned of its model, and its pool's, as far as they are.
@@ -89,14 +89,15 @@ for i, id in ipairs(q.def.targets) do
     for _, more in ipairs({ q.def.models[i] or '', q.def.pools[i] or '' }) do
       if more ~= '' and budget.load(more) then names[#names + 1] = more end
     end
-    targets[id], wanted[#wanted + 1] = true, names
+    targets[#targets + 1], wanted[#wanted + 1] = id, names
     for _, name in ipairs(names) do of_targets[#of_targets + 1] = name end
   end
 end
 local accounts, told = {}, {}
-local asking = 'f|' .. queue_name .. '|' .. batch
-for _, ids in ipairs({ f.budgets, q.def.budgets, of_targets }) do
+for at, ids in ipairs({ f.budgets, q.def.budgets, of_targets }) do
   for _, id in ipairs(ids) do
+    -- Flows that wait on the flow's own budgets take turns with it there; on the others it is the queues that do.
+    local asking = at == 1 and 'f|' .. queue_name .. '|' .. batch or nil
     if not told[id] then accounts[#accounts + 1], told[id] = standing.budget(id, asking), true end
   end
 end
@@ -111,7 +112,7 @@ local answer = cjson.encode({
   flow_parked_on = f.parked or '', queue_parked = q.parked,
   queue = { queue_name, q.def.weight, q.vt, 0, 0, 0 }, spill = q.def.spill,
   flow_budgets = f.budgets, queue_budgets = q.def.budgets, targets = wanted, accounts = accounts,
-  flows = standing.flows(queue_name, batch), queues = standing.queues(queue_name, targets),
+  flows = standing.flows(queue_name, batch, told), queues = standing.queues(queue_name, targets, told),
 })
 budget.save()
 shard.write_clock()

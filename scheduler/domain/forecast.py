@@ -2,17 +2,24 @@
 
 Fair queueing tells the order: at the moment an entry with start tag V is served, every rival was served (V - its own
 tag) times its weight, as far as it had that much. So what passes each budget before the entry is known, and the supply
-of each budget (domain.supply) tells when that much is through; the slowest of them binds. It holds if nothing new
-arrives; rivals that wait on limits of their own meanwhile are not counted.
+of each budget (domain.supply) tells when that much is through; the slowest of them binds. A rival that limits of its
+own slow down gets no more than they let it have meanwhile, so how much passes first depends on when that is: the moment
+is looked for at which both agree. It holds if nothing new arrives; rivals that wait on limits of their own right now
+stand in no line that we see, so they are not counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from scheduler.domain.standing import Account, Load, Place, Rival, Standing
 from scheduler.domain.supply import NEVER, Admission, Binding, admission, admission_by_many
+
+ROUNDS = 6
+"""Steps in which the moment is looked for; the curves are nearly straight."""
+CLOSE = 0.01
+"""Share of the moment by which it may be missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,7 @@ def forecast(standing: Standing, run_ms: float | None) -> Forecast:
     run_ms: how long a call takes, None: not known. An entry that runs already starts in 0 ms; one that the engine does
     not hold has no forecast.
     """
-    queue_load, first = _before(standing)
-    limits = tuple(_limits(standing, queue_load, first + standing.cost, run_ms))
+    limits, first = _limits(standing, run_ms)
     if standing.place is Place.RUNNING:
         return Forecast(0.0, None, Load(), Load(), limits)
     if standing.place is Place.ABSENT or standing.dead:
@@ -78,42 +84,69 @@ def at_end(standing: Standing) -> Standing:
     return replace(standing, place=place, ahead=ahead, cost=mean, due_ms=standing.last_due_ms)
 
 
-def _before(standing: Standing) -> tuple[Load, Load]:
-    """What passes the queue's budgets up to and with the entry; and what passes the connections' before it."""
-    ahead, own = standing.ahead, standing.own
-    in_queue = ahead + _served(standing.flows, own.tag + ahead.service / own.weight)
-    queue = standing.queue
-    on_connection = in_queue + _served(standing.queues, queue.tag + in_queue.service / queue.weight)
-    return in_queue + standing.cost, on_connection
+def _in_queue(standing: Standing, within_ms: float) -> Load:
+    """What passes the queue's budgets before the entry, if that takes so long."""
+    own = standing.own
+    virtual = own.tag + standing.ahead.service / own.weight
+    return sum((rival.got(virtual, within_ms) for rival in standing.flows), standing.ahead)
 
 
-def _served(rivals: Iterable[Rival], virtual: float) -> Load:
-    """What rivals get until the virtual time is reached."""
-    total = Load()
-    for rival in rivals:
-        service = rival.left.service
-        if service > 0:
-            got = min(max((virtual - rival.tag) * rival.weight, 0.0), service)
-            total += rival.left.times(got / service)
-    return total
+def _on_connection(standing: Standing, within_ms: float) -> Load:
+    """What passes the connections' budgets before the entry, if that takes so long."""
+    queue, in_queue = standing.queue, _in_queue(standing, within_ms)
+    virtual = queue.tag + in_queue.service / queue.weight
+    return sum((rival.got(virtual, within_ms) for rival in standing.queues), in_queue)
 
 
-def _limits(standing: Standing, queue_load: Load, on_connection: Load, run_ms: float | None) -> Iterable[Bound]:
-    cost = standing.cost
+def _limits(standing: Standing, run_ms: float | None) -> tuple[tuple[Bound, ...], Load]:
+    """Every budget on the entry's way; and what goes before it through its connection."""
+    cost, bounds = standing.cost, []
     for budget in standing.flow_budgets:
         account = _account(standing, budget)
         own = standing.ahead + cost
         load = own + _beside(account.rivals, own.service / standing.own.weight)
         found = admission(account, load, cost, run_ms)
-        yield Bound(found.at_ms, found.binding, account, found)
+        bounds.append(Bound(found.at_ms, found.binding, account, found))
+
+    settled = all(rival.supply is None for rival in (*standing.flows, *standing.queues))
+
+    def through_queue(account: Account) -> Callable[[float], tuple[Admission, Account]]:
+        return lambda ms: (admission(account, _in_queue(standing, ms) + cost, cost, run_ms), account)
+
     for budget in standing.queue_budgets:
-        account = _account(standing, budget)
-        found = admission(account, queue_load, cost, run_ms)
-        yield Bound(found.at_ms, found.binding, account, found)
+        found, account = _agreed(through_queue(_account(standing, budget)), settled)
+        bounds.append(Bound(found.at_ms, found.binding, account, found))
+    at_ms = NEVER
     groups = [tuple(_account(standing, budget) for budget in group) for group in _targets(standing)]
     if groups:
-        found, account = admission_by_many(groups, on_connection, cost, run_ms)
-        yield Bound(found.at_ms, found.binding, account, found)
+        found, account = _agreed(
+            lambda ms: admission_by_many(groups, _on_connection(standing, ms) + cost, cost, run_ms), settled
+        )
+        bounds.append(Bound(found.at_ms, found.binding, account, found))
+        at_ms = found.at_ms
+    return tuple(bounds), _on_connection(standing, at_ms)
+
+
+def _agreed(through: Callable[[float], tuple[Admission, Account]], settled: bool) -> tuple[Admission, Account]:
+    """The moment at which what passes first within it is through. through: when that is, if it takes so long; it rises
+    with that (settled: it does not). By false position, from the moment at which rivals are held back by nothing."""
+    latest = through(NEVER)
+    high = latest[0].at_ms
+    if settled or high in (0.0, NEVER):
+        return latest
+    low, short = 0.0, through(0.0)[0].at_ms
+    for _ in range(ROUNDS):
+        latest = through(high)
+        over = high - latest[0].at_ms
+        if over <= CLOSE * high or short <= 0:
+            break
+        middle = low + (high - low) * short / (short + over)
+        gap = through(middle)[0].at_ms - middle
+        if gap > 0:
+            low, short = middle, gap
+        else:
+            high = middle
+    return latest
 
 
 def _beside(rivals: Iterable[Rival], service_per_weight: float) -> Load:

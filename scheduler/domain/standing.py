@@ -5,6 +5,7 @@ Amounts are requests and tokens, spans are ms from the moment of the reading.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -95,12 +96,26 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Someone who shares what we wait for. tag: its virtual start time, weight: its share. left: all that it has."""
+    """Someone who shares what we wait for, or some of them told of as one. tag: its virtual start time, weight: its
+    share. left: all that it has. supply: what limits of its own let it have, as (requests now, requests a ms); None: it
+    has none."""
 
     name: str
     weight: float
     tag: float
     left: Load
+    supply: tuple[float, float] | None = None
+
+    def got(self, virtual: float, within_ms: float) -> Load:
+        """What it gets until its queue or connection reaches a virtual time, which takes so long (endless: whatever it
+        takes)."""
+        if self.left.service <= 0:
+            return Load()
+        share = min(max((virtual - self.tag) * self.weight, 0.0) / self.left.service, 1.0)
+        if self.supply is not None and within_ms < math.inf:
+            at_once, per_ms = self.supply
+            share = min(share, (at_once + per_ms * within_ms) / max(self.left.requests, 1.0))
+        return self.left.times(share)
 
 
 class Place(StrEnum):

@@ -80,8 +80,10 @@ def _ahead(told: Any, mean: Load) -> Load:
 
 
 def _rival(row: Sequence[Any]) -> Rival:
-    name, weight, tag, entries, in_tokens, out_tokens = row
-    return Rival(name, weight, tag, Load(entries, entries * in_tokens, entries * out_tokens))
+    """Its supply is left out, or false, where it has none."""
+    name, weight, tag, entries, in_tokens, out_tokens, *supply = row
+    left = Load(entries, entries * in_tokens, entries * out_tokens)
+    return Rival(name, weight, tag, left, (supply[0], supply[1]) if supply and supply[0] is not False else None)
 
 
 def _account(told: Any) -> Account:
