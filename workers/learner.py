@@ -60,6 +60,10 @@ class Learner:
         self._of_resources.observe(resource_id, output_tokens)
         self._of_batches.observe((resource_id, batch_id), output_tokens)
 
+    def likely(self, resource_id: UUID, batch_id: UUID) -> int | None:
+        """What answers of that batch on that resource need, as far as this worker has seen enough of them."""
+        return self._of_batches.quantile((resource_id, batch_id))
+
     async def run_once(self) -> Learned:
         """Store what is new and known well enough. While Postgres is away it is kept."""
         resources, batches = self._of_resources.take_news(), self._of_batches.take_news()

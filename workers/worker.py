@@ -161,8 +161,8 @@ class Worker:
         )
         committer = Committer(store.outcomes, holdings, returns, renewer, database_clock, clock, wall, sender.wake)
         wakes = Wakes(self._bell, live, settings.safety_poll_s, clock)
-        refiller = Refiller(Refill(store, engine), self._recovery)
         learner = Learner(store.setup)
+        refiller = Refiller(Refill(store, engine, learner.likely), self._recovery)
         observer = Observer(engine, store.setup, clock)
         parker = Parker(Parkings(store.parkings, engine, timedelta(seconds=settings.park_s), _utc_now), clock)
         dispatcher: Dispatcher

@@ -214,11 +214,14 @@ class ItemStore(Protocol):
         """One query for many claimed (batch, seq, run) of many batches."""
         ...
 
-    async def window(self, batch_id: UUID, resource_id: UUID, *, after_seq: int, limit: int) -> tuple[int, list[Entry]]:
+    async def window(
+        self, batch_id: UUID, resource_id: UUID, *, after_seq: int, limit: int, known_tokens: int | None = None
+    ) -> tuple[int, list[Entry]]:
         """The next entries of a flow without an outcome for their current run, and the cursor up to which nothing was
         left out. Bounded work: it looks at no more than a bounded range of seqs per call, so it may answer an empty
         list with a cursor that moved on. Outputs that were guessed at creation are guessed again by what is likely for
-        the batch by now, else for the resource; a guess that rises stays within what the present limits can admit."""
+        the batch by now, else for the resource; a guess that rises stays within what the present limits can admit.
+        known_tokens: what the caller has seen of the batch's answers, for when nobody told the store yet."""
         ...
 
     async def lowest_unfinished(self, batch_id: UUID, resource_id: UUID) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -28,12 +29,24 @@ class Filled:
     applied: bool
 
 
-class Refill:
-    """Fills windows by compare-and-set on (generation, cursor), so doing it twice is harmless."""
+Lengths = Callable[[UUID, UUID], int | None]
+"""What this process has seen of the answers of a (resource, batch), in tokens; None: too little."""
 
-    def __init__(self, store: Store, engine: Engine) -> None:
+
+def _nothing_known(_resource_id: UUID, _batch_id: UUID) -> int | None:
+    return None
+
+
+class Refill:
+    """Fills windows by compare-and-set on (generation, cursor), so doing it twice is harmless.
+
+    known: lengths of answers that the store may not have been told yet.
+    """
+
+    def __init__(self, store: Store, engine: Engine, known: Lengths = _nothing_known) -> None:
         self._store = store
         self._engine = engine
+        self._known = known
 
     async def carry_out(self, shard: int, order: RefillOrder) -> Filled:
         """Do what a claim ordered. Orders of final batches and of older generations come to nothing."""
@@ -58,7 +71,13 @@ class Refill:
             if cursor >= flow.end or pushed >= room:
                 break
             limit = min(CHUNK, room - pushed)
-            following, entries = await self._store.items.window(batch_id, resource_id, after_seq=cursor, limit=limit)
+            following, entries = await self._store.items.window(
+                batch_id,
+                resource_id,
+                after_seq=cursor,
+                limit=limit,
+                known_tokens=self._known(resource_id, batch_id),
+            )
             if following <= cursor:
                 break
             if not await self._engine.push(shard, flow, generation, cursor, following, entries):

@@ -46,9 +46,10 @@ ORDER BY i.seq LIMIT $5;
 
 -- name: flow_bounds
 -- Number, bounds and batch of a flow, and how long its answers are likely to be: those of its batch, else its resource's.
--- Params: $1 batch, $2 resource
+-- Params: $1 batch, $2 resource, $3 what the caller has seen of the batch, in tokens, or null
 SELECT f.no, f.first, f.last, b.stored, coalesce(
     (SELECT l.quantile_tokens FROM learned_batch_output l WHERE l.batch_id = $1 AND l.resource_id = $2),
+    $3::integer,
     (SELECT l.quantile_tokens FROM learned_output l WHERE l.resource_id = $2)) AS likely_output_tokens
 FROM batch_flows f JOIN batches b ON b.batch_id = f.batch_id
 WHERE f.batch_id = $1 AND f.resource_id = $2;

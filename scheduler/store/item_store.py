@@ -76,9 +76,11 @@ class PostgresItemStore:
             },
         )
 
-    async def window(self, batch_id: UUID, resource_id: UUID, *, after_seq: int, limit: int) -> tuple[int, list[Entry]]:
+    async def window(
+        self, batch_id: UUID, resource_id: UUID, *, after_seq: int, limit: int, known_tokens: int | None = None
+    ) -> tuple[int, list[Entry]]:
         """The next entries of a flow and the cursor behind them; see the port. An unknown flow has none."""
-        flow = await self._database.fetchrow(_SQL["flow_bounds"], batch_id, resource_id)
+        flow = await self._database.fetchrow(_SQL["flow_bounds"], batch_id, resource_id, known_tokens)
         if flow is None:
             return after_seq, []
         stored: int = flow["stored"]
@@ -120,7 +122,7 @@ class PostgresItemStore:
 
     async def lowest_unfinished(self, batch_id: UUID, resource_id: UUID) -> int | None:
         """Lowest seq of a flow without an outcome for its current run. Looks range by range."""
-        flow = await self._database.fetchrow(_SQL["flow_bounds"], batch_id, resource_id)
+        flow = await self._database.fetchrow(_SQL["flow_bounds"], batch_id, resource_id, None)
         if flow is None:
             return None
         low = flow["first"] - 1

@@ -99,6 +99,23 @@ async def test_guesses_follow_the_batch_else_the_resource_else_what_was_stored(
     assert await likely(store, tenant) == {"small": 50, "large": None}
 
 
+async def test_what_a_worker_has_seen_itself_counts_until_the_store_knows_of_the_batch(
+    store: PostgresStore, tenant: Tenant
+) -> None:
+    batch = await stored(store, tenant, [guessed(tenant)])
+
+    async def seen_by_one(tokens: int) -> int:
+        _, (entry,) = await store.items.window(
+            batch.batch_id, tenant.resource_id, after_seq=0, limit=1, known_tokens=tokens
+        )
+        return entry.out_tokens
+
+    await learn(store, tenant, 50)
+    assert await seen_by_one(400) == 400
+    await learn(store, tenant, 300, batch)
+    assert await seen_by_one(400) == 300
+
+
 async def test_a_guess_stays_within_what_the_request_allows(store: PostgresStore, tenant: Tenant) -> None:
     batch = await stored(store, tenant, [guessed(tenant, OutputGuess(most_tokens=40))])
     await learn(store, tenant, 30, batch)

@@ -14,11 +14,13 @@ from scheduler.bootstrap import open_core
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.output_length import LEAST_SEEN, OutputGuess
 from scheduler.domain.work import Claimed
+from scheduler.ports.learned import LearnedStore
 from scheduler.settings import Settings
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider, Seen, answer
 from tests.workers.world import World
 from workers import worker as worker_module
+from workers.learner import Learner
 
 WINDOW = 100
 ITEMS = 500
@@ -44,13 +46,22 @@ class Answers:
         return status, headers, body | {"usage": {"prompt_tokens": 3, "completion_tokens": LENGTHS[kind]}}
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["by Postgres", "by its own memory"])
 async def test_a_batch_is_reserved_by_its_own_answers_beside_another_on_its_resource(
+    told: bool,
     world: World,
     make_settings: Callable[..., Settings],
     provider: FakeProvider,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker_module, "LEARN_S", 0.05)
+    monkeypatch.setattr(worker_module, "LEARN_S", 0.05 if told else 3_600.0)
+    learners: list[Learner] = []
+
+    def learner_on(store: LearnedStore) -> Learner:
+        learners.append(Learner(store))
+        return learners[-1]
+
+    monkeypatch.setattr(worker_module, "Learner", learner_on)
     Answers(provider)
     limit = (Capacity(Period.MINUTE, tokens=10_000_000),)
     resource = await world.resource(await world.connection(provider.base_url, capacity=limit))
@@ -75,6 +86,9 @@ async def test_a_batch_is_reserved_by_its_own_answers_beside_another_on_its_reso
         }
 
         async def both_are_known() -> bool:
+            if not told:
+                ids = [batch.batch_id for batch in batches.values()]
+                return bool(learners) and all(learners[0].likely(resource.resource_id, each) for each in ids)
             rows = await asyncio.gather(
                 *(
                     core.store.items.window(batch.batch_id, resource.resource_id, after_seq=ITEMS - 1, limit=1)

@@ -69,6 +69,7 @@ async def test_each_batch_is_known_for_itself_once_enough_of_it_was_seen() -> No
     assert await learner.run_once() == Learned(resources=1, batches=2)
     told = {each.batch_id: each.quantile_tokens for each in store.told}
     assert told.keys() == {None, long, short}
+    assert [learner.likely(RESOURCE, batch) for batch in (long, short, few)] == [told[long], told[short], None]
     assert told[short] <= 11
     assert told[long] >= 1_000
 
