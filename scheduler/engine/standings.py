@@ -110,9 +110,12 @@ def _gauges(row: Sequence[Any]) -> list[Gauge]:
     code, meter, requests, requests_used, tokens, tokens_used, window_ms, pace, burst_ms = row[:9]
     behind_requests_ms, behind_tokens_ms, ends_ms, slides = row[9:]
     found = []
-    for dimension, limit, used, behind_ms, column in (
-        (Dimension.REQUESTS, requests, requests_used, behind_requests_ms, 1),
-        (_METERS[meter], tokens, tokens_used, behind_tokens_ms, 2),
+    request_ms = window_ms / (pace * requests) if pace > 0 and requests > 0 else 0.0
+    # As include pace has it: of a burst of two requests or more the last one ends with it.
+    request_burst_ms = max(burst_ms - request_ms, min(burst_ms, request_ms))
+    for dimension, limit, used, behind_ms, most_ms, column in (
+        (Dimension.REQUESTS, requests, requests_used, behind_requests_ms, request_burst_ms, 1),
+        (_METERS[meter], tokens, tokens_used, behind_tokens_ms, burst_ms, 2),
     ):
         if limit >= 0:
             found.append(
@@ -123,7 +126,7 @@ def _gauges(row: Sequence[Any]) -> list[Gauge]:
                     used=used,
                     window_ms=int(window_ms),
                     pace=None if pace <= 0 else pace,
-                    burst_ms=int(burst_ms),
+                    burst_ms=int(most_ms),
                     behind_ms=behind_ms,
                     slides=tuple((each[0], each[column]) for each in _listed(slides)),
                     ends_ms=None if ends_ms < 0 else ends_ms,
