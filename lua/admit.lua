@@ -15,7 +15,8 @@
 --
 -- RETURNS  {'admitted', age_ms, fence, target, lease_ms}  the lease was made age_ms ago; position 1 of the flow <ticket>
 --          {'waiting', ask_ms, budget}                    ask again then, or when told
---          {'refused', wait_ms, budget}                   it would have to wait this long; it is not in line
+--          {'refused', wait_ms, budget, shut 0|1}         it would have to wait this long; it is not in line. shut: the budget
+--                                                         is paused, and not for a limit
 --          {'exceeds', budget}                            it can never fit
 --          {'unknown', name}                              a queue or budget that is not defined
 --          {'epoch', ruling}
@@ -59,7 +60,7 @@ local function decide()
   if wait_ms < 0 then
     if t then direct.leave(t, def) end
     for i = 1, #line, 2 do parking.hand_on(line[i]) end
-    return { 'refused', 0, '' }
+    return { 'refused', 0, '', 0 }
   end
   for i = 1, #line, 2 do parking.promote(line[i]) end
   reply = granted()
@@ -79,7 +80,7 @@ local function decide()
   line = t.parked
   direct.leave(t, def)
   for i = 1, #line, 2 do parking.hand_on(line[i]) end
-  if verdict == 'wait' then return { 'refused', first, blocked[1][1].id } end
+  if verdict == 'wait' then return { 'refused', first, blocked[1][1].id, budget.shut(blocked[1][1]) and 1 or 0 } end
   return { verdict == 'never' and 'exceeds' or 'unknown', first }
 end
 

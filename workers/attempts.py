@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -19,12 +19,13 @@ from scheduler.ports.engine import Engine
 from scheduler.ports.store import LoadedItem
 from scheduler.providers import noop
 from scheduler.providers.call import Account, Adapter, Call, TooLate
+from scheduler.services.observer import Observer
+from scheduler.services.pausing import budget_of, rest
 from workers.circuit import Circuit
 from workers.committer import Committer, Finished
 from workers.decision import GiveBack, Pause, PauseWhy, Record, decide
 from workers.holdings import Held, Holdings
 from workers.learner import Learner
-from workers.observer import Observer
 from workers.parker import Parker
 from workers.returns import Returning, Returns
 
@@ -156,8 +157,8 @@ class Attempts:
             bound_for=held.lease.entry.target,
             spill=job.resource.spill,
         )
-        rest = self._pause_of(held.budget, end, decision, now_s)
-        paused = await self._pause(held, rest) if rest else True
+        pause = self._pause_of(job, end, decision, now_s)
+        paused = await self._pause(job, pause, now_s) if pause else True
         if isinstance(decision, GiveBack) and decision.park is not None:
             paused = await self._parker.park(held.shard, job.account.connection_id, job.model, decision.park)
         match decision:
@@ -199,27 +200,33 @@ class Attempts:
         self._on_late()
         self._returns.hand_back([job.held])
 
-    def _pause_of(self, budget: str, end: AttemptEnd, decision: Record | GiveBack, now_s: float) -> Pause | None:
+    def _pause_of(self, job: Job, end: AttemptEnd, decision: Record | GiveBack, now_s: float) -> Pause | None:
         """The pause to ask for now; None when there is no cause, or one that lasts as long runs already."""
-        asked: int | None = None
+        budget, asked = job.held.budget, None
         if isinstance(decision, GiveBack) and decision.pause is not None:
             wanted = decision.pause
-            asked = self._circuit.limited(budget, wanted.pause_ms, now_s)
-            return Pause(asked, wanted.reason, wanted.why) if asked is not None else None
+            limited = budget_of(job.account.connection_id, job.model) if wanted.one_model else budget
+            asked = self._circuit.limited(limited, wanted.pause_ms, now_s)
+            return replace(wanted, pause_ms=asked) if asked is not None else None
         if isinstance(end, Retry) and end.transport:
             asked = self._circuit.failed(budget, now_s)
             return Pause(asked, end.reason, PauseWhy.UNREACHABLE) if asked is not None else None
         self._circuit.answered(budget)
+        if self._circuit.knows_limits:
+            self._circuit.answered(budget_of(job.account.connection_id, job.model))
         return None
 
-    async def _pause(self, held: Held, rest: Pause) -> bool:
+    async def _pause(self, job: Job, pause: Pause, now_s: float) -> bool:
         """Pause before anything is given back: what comes back must find the budget shut."""
+        shard, connection_id, model = job.held.shard, job.account.connection_id, job.model if pause.one_model else ""
+        why, ms = pause.why, pause.pause_ms
         try:
-            await self._engine.pause_budget(held.shard, held.budget, rest.pause_ms, rest.reason, rest.why.cause)
+            await rest(self._engine, shard, connection_id, model, ms, pause.reason, why.cause, now_s)
         except Unavailable:
             return False
-        metrics.PAUSES.labels(rest.why.value).inc()
-        _log.warning("connection.paused", budget=held.budget, why=rest.why.value, ms=rest.pause_ms, reason=rest.reason)
+        metrics.PAUSES.labels(why.value).inc()
+        budget = budget_of(connection_id, model)
+        _log.warning("connection.paused", budget=budget, why=why.value, ms=ms, reason=pause.reason)
         return True
 
     def _note(self, job: Job, end: AttemptEnd, now_s: float) -> None:

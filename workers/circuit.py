@@ -11,7 +11,8 @@ LONGEST_UNSAID_MS = 60_000
 
 
 class Circuit:
-    """Counts, per connection budget, calls in a row that failed at transport level, and limits hit in a row.
+    """Counts, per budget of a connection or a model, calls in a row that failed at transport level, and limits hit
+    in a row.
 
     Times are monotonic seconds. A pause that is still running is never asked for again: hundreds of calls
     in flight fail together, and each would double it.
@@ -28,6 +29,11 @@ class Circuit:
         for memory in (self._failures, self._pauses, self._limits):
             if memory:
                 memory.pop(budget, None)
+
+    @property
+    def knows_limits(self) -> bool:
+        """Whether any limit was hit that did not say for how long, and no answer came since."""
+        return bool(self._limits)
 
     def failed(self, budget: str, now_s: float) -> int | None:
         """A call ended without an answer. Answers for how long to pause the budget, in ms; None: not

@@ -46,11 +46,12 @@ class PauseWhy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Pause the connection that was called. pause_ms 0: the provider did not say how long."""
+    """Pause the connection that was called, or only the model. pause_ms 0: the provider did not say how long."""
 
     pause_ms: int
     reason: str
     why: PauseWhy
+    one_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def decide(
             return GiveBack(0, True, target + 1) if further else _failed(end)
         case LimitHit():
             why = PauseWhy.GROWTH if end.growth else PauseWhy.LIMIT
-            return GiveBack(0, False, own, Pause(end.after_ms, end.reason, why))
+            return GiveBack(0, False, own, Pause(end.after_ms, end.reason, why, end.one_model))
         case Fatal(scope=FatalScope.ITEM):
             return GiveBack(0, True, target + 1) if further else _failed(end)
         case Fatal():

@@ -24,6 +24,8 @@ from scheduler.providers.adapters import Adapters
 from scheduler.providers.wire import open_session
 from scheduler.services.catalog import Catalog, Unsealer
 from scheduler.services.files import Files
+from scheduler.services.observer import INTERVAL_S as OBSERVE_S
+from scheduler.services.observer import KEEP_S, Observer
 from scheduler.services.parkings import Parkings
 from scheduler.services.recovery import Recovery
 from scheduler.services.refill import Refill
@@ -44,8 +46,6 @@ from workers.holdings import Holdings
 from workers.learner import INTERVAL_S as LEARN_S
 from workers.learner import Learner
 from workers.loading import Loading
-from workers.observer import INTERVAL_S as OBSERVE_S
-from workers.observer import KEEP_S, Observer
 from workers.parcels import Parcels
 from workers.parker import Parker
 from workers.reclaimer import Reclaimer

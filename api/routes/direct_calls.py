@@ -19,12 +19,15 @@ from scheduler.domain.batch import Endpoint
 from scheduler.domain.errors import BadParameter
 from scheduler.domain.outcome import Failed, Fatal, Refusal, Retry
 from scheduler.services.direct_calls import Answered, Busy, NotServed, Streamed
+from scheduler.services.direct_feedback import Shut
 from scheduler.services.keys import KeyHolder
 
 DEFAULT_WAIT_S: Final = 30.0
 LONGEST_WAIT_S: Final = 3_600.0
 CLIENT_GONE: Final = 499
 """For the log alone: nobody hears it."""
+LONGEST_RETRY_MS: Final = 60_000
+_OVERLOADED: Final = frozenset({"PROVIDER_503", "PROVIDER_529"})
 _SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?")
 _JSON = "application/json"
 _ANY_OBJECT: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
@@ -98,6 +101,8 @@ async def _answered(request: Request, principal: KeyHolder, endpoint: Endpoint) 
             return StreamingResponse(_closing(answer), 200, _headers(answer))
         case Busy():
             return _busy(answer, wanted.resource.name)
+        case Shut():
+            return _shut(answer, wanted.resource.name)
         case NotServed():
             return _not_served(answer.end, answer.refusal)
         case _:
@@ -166,8 +171,32 @@ def _busy(busy: Busy, name: str) -> Response:
         f"Rate limit of {whose} reached for {name}: please try again in {wait_ms / 1000:g}s.",
         kind="rate_limit_error",
         code="rate_limit_exceeded",
-        headers={"Retry-After": str(math.ceil(wait_ms / 1000)), "retry-after-ms": str(wait_ms)},
+        headers=_again(wait_ms),
     )
+
+
+def _again(wait_ms: int) -> dict[str, str]:
+    """When to come again. OpenAI's clients wait a minute at most, and then try all the same: to be spared that, they
+    are told not to try again by themselves."""
+    headers = {"Retry-After": str(math.ceil(wait_ms / 1000)), "retry-after-ms": str(wait_ms)}
+    return headers | {"x-should-retry": "false"} if wait_ms > LONGEST_RETRY_MS else headers
+
+
+def _shut(shut: Shut, name: str) -> Response:
+    """What stands between us and the provider, by its class: its own words may be about our account."""
+    match shut.code:
+        case "PROVIDER_NO_CREDIT" | "PROVIDER_QUOTA_USED_UP":
+            status, kind, code = 429, "insufficient_quota", "insufficient_quota"
+            what = f"The provider account behind {name} has no credit or quota left"
+        case "PROVIDER_KEY_REFUSED":
+            status, kind, code = 503, "server_error", "provider_key_refused"
+            what = f"The provider behind {name} refuses the key that it is called with"
+        case _:
+            status, kind, code = 503, "server_error", "provider_unavailable"
+            what = f"The provider behind {name} cannot be reached"
+    wait_ms = max(1, shut.wait_ms)
+    message = f"{what}: it is tried again in {wait_ms / 1000:g}s."
+    return openai_errors.envelope(status, message, kind=kind, code=code, headers=_again(wait_ms))
 
 
 def _not_served(end: Retry | Failed | Fatal, refusal: Refusal | None) -> Response:
@@ -181,6 +210,9 @@ def _not_served(end: Retry | Failed | Fatal, refusal: Refusal | None) -> Respons
             status, kind = 400, "invalid_request_error"
         case Retry() if end.code == "PROVIDER_TIMEOUT":
             status, kind = 504, "server_error"
+        case Retry() if end.code in _OVERLOADED:
+            status, kind = 503, "server_error"
         case _:
             status, kind = 502, "server_error"
-    return openai_errors.envelope(status, end.reason, kind=kind, code=end.code.lower())
+    headers = _again(end.after_ms) if isinstance(end, Retry) and end.after_ms else {}
+    return openai_errors.envelope(status, end.reason, kind=kind, code=end.code.lower(), headers=headers)

@@ -133,7 +133,7 @@ function direct.check(t, def)
   if wait < 0 then return 'never', by.id end
   local first = math.min(t.target + 1, #def.targets)
   local blocked, soonest, soonest_guess, never = {}, nil, false, nil
-  for i = first, def.spill and #def.targets or first do
+  for i = first, #def.targets do
     local list = of_target(def, i)
     if not list then return 'unknown', def.targets[i] end
     local target_wait, target_guess, target_by = worst(t, def, list, true)
@@ -146,6 +146,8 @@ function direct.check(t, def)
       if target_by then blocked[#blocked + 1] = { target_by, target_wait } end
       if not soonest or target_wait < soonest then soonest, soonest_guess = target_wait, target_guess end
     end
+    -- Without spill the next one serves only where this one is shut.
+    if not def.spill and not (target_by and budget.shut(target_by)) then break end
   end
   if not soonest then return 'never', never end
   if wait >= soonest then return 'wait', wait, guess, { { by, wait } } end

@@ -39,10 +39,12 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It is not in line: it would have to wait for wait_ms, longer than it may. budget: what binds it."""
+    """It is not in line: it would have to wait for wait_ms, longer than it may. budget: what binds it. shut: that is
+    paused, and not for a limit: what it stands for cannot be reached, or does not work."""
 
     wait_ms: int
     budget: str
+    shut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,12 +85,14 @@ class Failed:
 @dataclass(frozen=True, slots=True)
 class LimitHit:
     """A 429 that passes: the budget pauses for `after_ms` (0: the provider did not say); no attempt is spent.
-    growth: what is refused is not the rate but how fast it grew."""
+    growth: what is refused is not the rate but how fast it grew. one_model: what is used up counts the calls of one
+    model, so the others on the connection go on."""
 
     after_ms: int
     reason: str
     rates: RateReport | None = None
     growth: bool = False
+    one_model: bool = False
 
 
 class FatalScope(StrEnum):

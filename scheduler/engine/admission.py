@@ -41,8 +41,8 @@ def read_admission(reply: Any, ask: DirectAsk, epoch: int) -> Admission:
             return Admitted(Lease(ref, entry, target), age_ms)
         case [b"waiting", ask_ms, budget]:
             return Waits(ask_ms, budget.decode())
-        case [b"refused", wait_ms, budget]:
-            return Refused(wait_ms, budget.decode())
+        case [b"refused", wait_ms, budget, shut]:
+            return Refused(wait_ms, budget.decode(), shut == 1)
         case [b"exceeds", budget]:
             return Exceeds(budget.decode())
         case [b"unknown", name]:

@@ -22,6 +22,9 @@ _ABOUT_THE_ITEM = frozenset(
 _TOO_LONG = frozenset({"context_length_exceeded", "string_above_max_length"})
 _TOO_LONG_PHRASES = ("prompt is too long", "input is too long")
 _NEVER_FITS = re.compile(r"Limit:? (\d+),(?: Used:? \d+,)? Requested:? (\d+)")
+_OF_A_DAY = re.compile(r"\bper (?:hour|day)\b|\b(?:RP|TP|ITP|OTP)[HD]\b", re.IGNORECASE)
+_OF_A_MINUTE = re.compile(r"\bper (?:second|min|minute)\b|\b(?:RP|TP|ITP|OTP)[SM]\b", re.IGNORECASE)
+_LONG = (Period.HOUR, Period.DAY)
 _PASSING = frozenset({408, 409, 425})
 _SHOWN = ("x-request-id", "request-id", "content-type", "retry-after", "retry-after-ms")
 _SHOWN_STARTS = ("x-ratelimit-", "anthropic-ratelimit-", "openai-", "azureml-")
@@ -45,7 +48,8 @@ def classify(
     if status == 429:
         # 0 stands for "not said": whoever pauses the budget knows how often that happened in a row.
         growth = bool(profile.growth_codes & problem.names)
-        return LimitHit(wait or 0, problem.message or "The provider's rate limit is reached.", rates, growth)
+        reason = problem.message or "The provider's rate limit is reached."
+        return LimitHit(wait or 0, reason, rates, growth, one_model=_is_of_a_day(reason, rates))
     if status >= 500 or status in _PASSING:
         reason = problem.message or f"The provider answered {status}."
         refusal = Refusal(status, body)
@@ -108,6 +112,17 @@ def _shut(problem: Problem, body: bytes, rates: RateReport | None, wait: int | N
     if quotas and all(each.period is Period.DAY and each.limit != 0 for each in quotas):
         return Fatal(scope, reason, "PROVIDER_QUOTA_USED_UP", next_midnight_pacific_ms(now_s), rates)
     return Fatal(scope, reason, "PROVIDER_NO_CREDIT", wait, rates)
+
+
+def _is_of_a_day(message: str, rates: RateReport | None) -> bool:
+    """What is used up is a limit of an hour or a day, which providers count by model: by its words ("on requests per
+    day (RPD)"), else by what headers call used up."""
+    if _OF_A_MINUTE.search(message):
+        return False
+    if _OF_A_DAY.search(message):
+        return True
+    used_up = rates.used_up if rates else ()
+    return bool(used_up) and all(each.period in _LONG for each in used_up)
 
 
 def _never_fits(message: str) -> bool:

@@ -8,12 +8,14 @@ import aiohttp
 import msgspec
 
 from scheduler.domain.outcome import AttemptEnd, Failed, Retry, Succeeded, Usage
+from scheduler.domain.rates import RateReport
 from scheduler.domain.setup import Provider
 from scheduler.providers.anthropic.messages import AnthropicMessages
 from scheduler.providers.anthropic.streamed import as_stream
 from scheduler.providers.bodies import build_body
 from scheduler.providers.call import Call
 from scheduler.providers.classify import classify
+from scheduler.providers.dialects import read_rates
 from scheduler.providers.posting import TROUBLE, Poster, end_of
 from scheduler.providers.usages import usage_in
 from scheduler.providers.wire import read_bounded
@@ -69,7 +71,8 @@ class UsageWatch:
 
 
 class OpenStream:
-    """A good answer that is on its way. headers: those of the answer, lower-case names. usage: as far as known."""
+    """A good answer that is on its way. headers: those of the answer, lower-case names. usage: as far as known. rates:
+    what the headers said about the provider's limits."""
 
     def __init__(
         self,
@@ -78,8 +81,10 @@ class OpenStream:
         source: AsyncIterator[bytes],
         close: Callable[[], None],
         usage: Usage | None = None,
+        rates: RateReport | None = None,
     ) -> None:
         self.headers = headers
+        self.rates = rates
         self._call = call
         self._source = source
         self._close = close
@@ -132,7 +137,8 @@ class Streaming:
             return response
         headers = {name.lower(): value for name, value in response.headers.items()}
         if response.status == 200:
-            return OpenStream(call, headers, response.content.iter_any(), response.close)
+            rates = read_rates(call.account.profile.dialect, 200, headers, b"", self._wall_s())
+            return OpenStream(call, headers, response.content.iter_any(), response.close, rates=rates)
         try:
             refusal = await read_bounded(response)
         except TROUBLE as problem:
@@ -146,4 +152,4 @@ def _one_chunk(call: Call, end: Succeeded) -> OpenStream:
     async def source() -> AsyncIterator[bytes]:
         yield as_stream(end.body, call.request)
 
-    return OpenStream(call, {**end.headers, "content-type": EVENT_STREAM}, source(), lambda: None, end.usage)
+    return OpenStream(call, {**end.headers, "content-type": EVENT_STREAM}, source(), lambda: None, end.usage, end.rates)

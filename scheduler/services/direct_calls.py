@@ -18,24 +18,19 @@ from scheduler.domain.errors import BadParameter, InvariantBroken, Unavailable
 from scheduler.domain.ids import uuid7
 from scheduler.domain.outcome import AttemptEnd, Failed, Fatal, FatalScope, LimitHit, Refusal, Retry, Succeeded, Usage
 from scheduler.domain.setup import Provider
-from scheduler.domain.work import BudgetKind, PauseCause, Refund, budget_id
-from scheduler.ports.engine import Engine
+from scheduler.domain.work import Refund
 from scheduler.providers import noop
 from scheduler.providers.call import Account, Adapter, Call, TooLate
 from scheduler.providers.charging import charged_tokens
 from scheduler.providers.streaming import OpenStream, StreamBroken, Streaming
 from scheduler.services.catalog import Catalog, Served
 from scheduler.services.direct_binding import DirectBinding
+from scheduler.services.direct_feedback import DirectFeedback, Shut
 from scheduler.services.direct_leases import DirectLeases, HeldCall
 from scheduler.services.direct_line import DirectLine
 from scheduler.services.direct_request import DirectRequest
 from scheduler.services.limits import key_budgets, queue_ref
-from scheduler.services.parkings import ALL_MODELS, Parkings
 from scheduler.services.tenants import Tenants
-
-FIRST_UNSAID_MS = 1_000
-LONGEST_UNSAID_MS = 60_000
-"""How long one rests that said "too much" and not until when: doubling each time in a row."""
 
 _log = structlog.get_logger(__name__)
 
@@ -75,7 +70,7 @@ class NotServed:
     refusal: Refusal | None = field(default=None, repr=False)
 
 
-DirectAnswer = Answered | Streamed | Busy | NotServed
+DirectAnswer = Answered | Streamed | Busy | Shut | NotServed
 """What came of a direct call; closed."""
 
 
@@ -93,7 +88,6 @@ class DirectCalls:
 
     def __init__(
         self,
-        engine: Engine,
         tenants: Tenants,
         catalog: Catalog,
         binding: DirectBinding,
@@ -101,12 +95,11 @@ class DirectCalls:
         leases: DirectLeases,
         adapter: Adapter,
         streaming: Streaming,
-        parkings: Parkings,
+        feedback: DirectFeedback,
         clock: Callable[[], float],
         *,
         allow_noop: bool,
     ) -> None:
-        self._engine = engine
         self._tenants = tenants
         self._catalog = catalog
         self._binding = binding
@@ -114,10 +107,9 @@ class DirectCalls:
         self._leases = leases
         self._adapter = adapter
         self._streaming = streaming
-        self._parkings = parkings
+        self._feedback = feedback
         self._clock = clock
         self._allow_noop = allow_noop
-        self._unsaid: dict[str, int] = {}
 
     async def run(self, request: DirectRequest, max_wait_s: float) -> DirectAnswer:
         """Make the call. Cancelled, it leaves the line or breaks the call off; what was sent stays charged.
@@ -131,7 +123,7 @@ class DirectCalls:
             metrics.DIRECT_CALLS.labels("cancelled").inc()
             raise
         match answer:
-            case Busy():
+            case Busy() | Shut():
                 metrics.DIRECT_CALLS.labels("refused").inc()
             case NotServed():
                 metrics.DIRECT_CALLS.labels("failed").inc()
@@ -150,6 +142,8 @@ class DirectCalls:
             admission = await self._enter(shard, request, progress)
             progress.wait_ms += (self._clock() - arrived_s) * 1000
             if isinstance(admission, Refused):
+                if admission.shut:
+                    return await self._feedback.why_shut(request.key.environment_id, admission)
                 return Busy(admission.wait_ms, admission.budget)
             self._leases.hold(admission)
             answer = await self._attempt(admission, request, progress)
@@ -194,7 +188,7 @@ class DirectCalls:
 
     async def _attempt(
         self, held: HeldCall, request: DirectRequest, progress: _Progress
-    ) -> Answered | Streamed | NotServed | None:
+    ) -> Answered | Streamed | Shut | NotServed | None:
         """One attempt on the target of the lease. None: to be tried again, as `progress` says."""
         try:
             await self._refresh(request)
@@ -213,17 +207,17 @@ class DirectCalls:
         except BaseException:
             self._leases.give_up(held, Refund.ALL if held.sent_s is None else Refund.NOTHING)
             raise
-        budget = budget_id(BudgetKind.CONNECTION, account.connection_id)
         match end:
             case OpenStream():
-                self._unsaid.pop(budget, None)
-                return self._streamed(held, account, end, progress.wait_ms)
+                self._feedback.opened(held.shard, account, call.model, held, end)
+                return self._streamed(held, account, call.model, end, progress.wait_ms)
             case Succeeded():
-                self._unsaid.pop(budget, None)
+                self._feedback.ended(held.shard, account, call.model, held, end)
                 self._charge(held, account, end.usage)
                 return Answered(end.body, _shown(end.headers), progress.wait_ms)
             case _:
-                return await self._failed(held, account, budget, end, request, progress)
+                self._feedback.ended(held.shard, account, call.model, held, end)
+                return await self._failed(held, account, call.model, end, request, progress)
 
     def _target(self, held: HeldCall, request: DirectRequest) -> tuple[Served, Account]:
         served = self._catalog.resource(request.resource.resource_id)
@@ -245,8 +239,8 @@ class DirectCalls:
             departure=held,
         )
 
-    def _streamed(self, held: HeldCall, account: Account, stream: OpenStream, wait_ms: float) -> Streamed:
-        pieces = self._passed_on(held, account, stream)
+    def _streamed(self, held: HeldCall, account: Account, model: str, stream: OpenStream, wait_ms: float) -> Streamed:
+        pieces = self._passed_on(held, account, model, stream)
 
         async def close() -> None:
             await pieces.aclose()
@@ -255,12 +249,16 @@ class DirectCalls:
 
         return Streamed(pieces, _shown(stream.headers), wait_ms, close)
 
-    async def _passed_on(self, held: HeldCall, account: Account, stream: OpenStream) -> AsyncGenerator[bytes, None]:
+    async def _passed_on(
+        self, held: HeldCall, account: Account, model: str, stream: OpenStream
+    ) -> AsyncGenerator[bytes, None]:
         """The stream, ended in the books however it ends. What breaks off is told as an event of the stream."""
         try:
             async for piece in stream.pieces():
                 yield piece
-            self._charge(held, account, stream.usage or Usage(None, None))
+            usage = stream.usage or Usage(None, None)
+            self._charge(held, account, usage)
+            self._feedback.streamed(held.shard, account, model, held, usage)
         except StreamBroken as broken:
             _log.info("direct.stream_broken", connection=account.name, code=broken.end.code)
             self._leases.give_up(held, Refund.NOTHING)
@@ -277,11 +275,11 @@ class DirectCalls:
         self,
         held: HeldCall,
         account: Account,
-        budget: str,
+        model: str,
         end: Retry | Failed | Fatal | LimitHit,
         request: DirectRequest,
         progress: _Progress,
-    ) -> NotServed | None:
+    ) -> Shut | NotServed | None:
         """What follows from an attempt that brought nothing. None: to be tried again."""
         refund = Refund.ALL if account.profile.failed_calls_free or held.sent_s is None else Refund.NOTHING
         _log.info(
@@ -291,45 +289,21 @@ class DirectCalls:
             code=getattr(end, "code", None),
             ticket=held.lease.ref.flow.batch_id,
         )
+        answer: Shut | NotServed
         match end:
             case LimitHit():
-                await self._pause(held, budget, end.after_ms or self._unsaid_ms(budget), end.reason)
+                await self._feedback.limit(held.shard, account, model, end)
                 self._leases.give_up(held, refund)
                 return None
             case Fatal(scope=FatalScope.CONNECTION | FatalScope.MODEL):
-                # Before the lease ends: whoever it lets in must find it shut.
-                model = request.resource.targets[held.lease.target].model
-                shut = model if end.scope is FatalScope.MODEL else ALL_MODELS
-                await self._parkings.park(
-                    held.shard,
-                    account.connection_id,
-                    shut,
-                    code=end.code,
-                    reason=end.reason,
-                    told_ms=end.after_ms,
-                )
+                answer = await self._feedback.park(held.shard, account, model, end)
             case Retry() | Failed() | Fatal():
-                pass
+                answer = NotServed(end, end.refusal)
             case _:
                 assert_never(end)
         self._leases.give_up(held, refund)
         progress.target = held.lease.target + 1
-        if progress.target < len(request.resource.targets):
-            return None
-        return NotServed(end, end.refusal)
-
-    def _unsaid_ms(self, budget: str) -> int:
-        times = self._unsaid[budget] = self._unsaid.get(budget, 0) + 1
-        return int(min(LONGEST_UNSAID_MS, FIRST_UNSAID_MS << min(times - 1, 16)))
-
-    async def _pause(self, held: HeldCall, budget: str, pause_ms: int, reason: str) -> None:
-        """Before the lease ends: whoever it lets in must find the budget shut."""
-        try:
-            await self._engine.pause_budget(held.shard, budget, pause_ms, reason, PauseCause.LIMIT)
-        except Unavailable:
-            return
-        metrics.PAUSES.labels("limit").inc()
-        _log.warning("connection.paused", budget=budget, ms=pause_ms, reason=reason)
+        return answer if progress.target >= len(request.resource.targets) else None
 
 
 def broken_off(reason: str) -> bytes:

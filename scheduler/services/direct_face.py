@@ -15,9 +15,11 @@ from scheduler.providers.wire import open_session
 from scheduler.services.catalog import Catalog, Unsealer
 from scheduler.services.direct_binding import DirectBinding
 from scheduler.services.direct_calls import DirectCalls
+from scheduler.services.direct_feedback import DirectFeedback
 from scheduler.services.direct_leases import DirectLeases
 from scheduler.services.direct_line import DirectLine, Grants
 from scheduler.services.direct_request import DirectRequests
+from scheduler.services.observer import Observer
 from scheduler.services.parkings import Parkings
 from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
@@ -45,8 +47,8 @@ class DirectFace:
         self._leases = DirectLeases(engine, shards, settings.lease_ms, clock)
         self._line = DirectLine(engine, grants, shards, holder, settings.lease_ms, settings.start_by_ms, clock)
         self.requests = DirectRequests(setup, settings.default_output_tokens, clock)
+        self._feedback = DirectFeedback(engine, Observer(engine, setup, clock), parkings, clock)
         self.calls = DirectCalls(
-            engine,
             tenants,
             Catalog(setup, vault, clock),
             DirectBinding(setup, engine, shards),
@@ -54,7 +56,7 @@ class DirectFace:
             self._leases,
             Adapters(self._session),
             Streaming(self._session, time.time),
-            parkings,
+            self._feedback,
             clock,
             allow_noop=settings.allow_noop,
         )
@@ -63,4 +65,5 @@ class DirectFace:
         """After the last call: leave the lines, tell the engine of all ends, close the connections."""
         await self._line.close()
         await self._leases.close()
+        await self._feedback.close()
         await self._session.close()

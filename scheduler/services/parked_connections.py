@@ -12,7 +12,7 @@ from scheduler.domain.parking import Parking
 from scheduler.domain.setup import Connection
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
-from scheduler.services.parkings import ALL_MODELS, budget_of
+from scheduler.services.pausing import ALL_MODELS, budget_of
 from scheduler.services.shards import Shards
 from scheduler.services.tenants import Tenants
 

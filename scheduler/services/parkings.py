@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,13 +11,11 @@ import structlog
 from scheduler import metrics
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.parking import Parking, due_at
-from scheduler.domain.work import BudgetDefinition, BudgetKind, budget_id
+from scheduler.domain.work import PauseCause
 from scheduler.ports.engine import Engine
 from scheduler.ports.parkings import ParkingStore
 from scheduler.ports.store import Store
-from scheduler.services.limits import model_budget_id
-
-ALL_MODELS = ""
+from scheduler.services.pausing import budget_of, shut_budget
 
 _log = structlog.get_logger(__name__)
 
@@ -45,7 +43,7 @@ class Parkings:
         due = due_at(now, told_ms, self._otherwise)
         shut = True
         try:
-            await shut_budget(self._engine, shard, connection_id, model, due - now, reason)
+            await _shut(self._engine, shard, connection_id, model, due - now, reason)
         except Unavailable:
             shut = False
         _log.warning(
@@ -63,12 +61,21 @@ class Parkings:
             _log.warning("parking.unstored", connection=str(connection_id), reason=error.message)
         return shut
 
+    def lasts_ms(self, told_ms: int | None) -> int:
+        """For how long it is shut, where the provider told so much."""
+        now = self._now()
+        return int((due_at(now, told_ms, self._otherwise) - now).total_seconds() * 1000)
+
+    async def in_force(self, environment_id: UUID) -> Sequence[Parking]:
+        """What is parked in an environment. Raises Unavailable."""
+        return await self._parkings.parked(self._now(), environment_id=environment_id)
+
 
 async def reapply(store: Store, engine: Engine, shard: int, environments: Collection[UUID], now: datetime) -> int:
     """After a loss of Redis: shut again what is parked in these environments. Answers how many."""
     parked = [each for each in await store.parkings.parked(now) if each.environment_id in environments]
     for each in parked:
-        await shut_budget(engine, shard, each.connection_id, each.model, each.due_at - now, each.reason)
+        await _shut(engine, shard, each.connection_id, each.model, each.due_at - now, each.reason)
     if parked:
         # Somebody may have resumed one while we read: then its row is gone, and it must not stay shut.
         left = {(each.connection_id, each.model) for each in await store.parkings.parked(now)}
@@ -78,17 +85,6 @@ async def reapply(store: Store, engine: Engine, shard: int, environments: Collec
     return len(parked)
 
 
-async def shut_budget(
-    engine: Engine, shard: int, connection_id: UUID, model: str, span: timedelta, reason: str
-) -> None:
-    """Pause the budget of a connection or of one of its models, which may not be defined before something is learned of
-    it."""
-    budget = budget_of(connection_id, model)
-    if model:
-        await engine.set_limits(shard, [BudgetDefinition(budget, 0, ())])
-    await engine.pause_budget(shard, budget, max(0, int(span.total_seconds() * 1000)), reason)
-
-
-def budget_of(connection_id: UUID, model: str) -> str:
-    """The budget that a parking shuts."""
-    return model_budget_id(connection_id, model) if model else budget_id(BudgetKind.CONNECTION, connection_id)
+async def _shut(engine: Engine, shard: int, connection_id: UUID, model: str, span: timedelta, reason: str) -> None:
+    pause_ms = max(0, int(span.total_seconds() * 1000))
+    await shut_budget(engine, shard, connection_id, model, pause_ms, reason, PauseCause.TROUBLE)

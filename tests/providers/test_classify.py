@@ -239,3 +239,35 @@ def test_a_providers_message_is_cut_and_made_storable() -> None:
     assert len(end.reason) <= MESSAGE_CHARS
     assert "\x00" not in end.reason
     end.reason.encode()
+
+
+RPD = "Rate limit reached for gpt-x in organization org-1 on requests per day (RPD): Limit 200, Used 200, Requested 1."
+TPD = (
+    "Rate limit reached for model `llama` in organization `org_1` service tier `on_demand` on tokens per day (TPD): "
+    "Limit 100000, Used 99500, Requested 1200. Please try again in 10m3s."
+)
+TPM = (
+    "Rate limit reached for gpt-x in organization org-1 on tokens per min (TPM): Limit 10000, Used 9990, Requested 20."
+)
+DAY_USED_UP = {"x-ratelimit-limit-requests": "14400", "x-ratelimit-remaining-requests": "0"}
+ALL_USED_UP = {**DAY_USED_UP, "x-ratelimit-limit-tokens": "6000", "x-ratelimit-remaining-tokens": "0"}
+
+
+@pytest.mark.parametrize(
+    ("message", "headers", "one_model"),
+    [
+        (RPD, {}, True),
+        (TPD, {}, True),
+        (TPM, {}, False),
+        (TPM, DAY_USED_UP, False),  # the words are about what was hit
+        ("You may make 20 requests per hour.", {}, True),
+        ("Too many requests.", {}, False),
+        ("Too many requests.", DAY_USED_UP, True),
+        ("Too many requests.", ALL_USED_UP, False),
+    ],
+)
+def test_a_limit_of_a_day_counts_one_model(message: str, headers: dict[str, str], one_model: bool) -> None:
+    body = json.dumps({"error": {"message": message, "code": "rate_limit_exceeded"}}).encode()
+    end = classify(429, {"retry-after": "432", **headers}, body, NOW_S, PROFILES["groq"])
+    assert isinstance(end, LimitHit)
+    assert (end.after_ms, end.one_model) == (432_000, one_model)

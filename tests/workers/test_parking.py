@@ -140,3 +140,26 @@ async def test_the_quota_of_a_model_parks_that_model_only(world: World, provider
         assert await paused_ms(world, model_budget_id(connection.connection_id, "small")) > 0
         assert await paused_ms(world, budget_id(BudgetKind.CONNECTION, connection.connection_id)) == 0
     assert (await world.batch(waiting)).finished == 0
+
+
+async def test_a_limit_of_a_day_pauses_its_model_for_as_long_as_told(world: World, provider: FakeProvider) -> None:
+    daily = "Rate limit reached on requests per day (RPD): Limit 200, Used 200, Requested 1. Please try again in 7m12s."
+    refusal = refuse(429, "rate_limit_exceeded", daily)
+    provider.reply = lambda seen: (refusal if seen.body["model"] == "small" else answer)(seen)
+    connection = await world.connection(provider.base_url)
+    small = await world.resource(connection, targets=(Target(connection.connection_id, "small"),))
+    large = await world.resource(connection, targets=(Target(connection.connection_id, "large"),))
+    budget = model_budget_id(connection.connection_id, "small")
+    async with world.worker():
+        stuck = await world.submit(small, ["one", "two"])
+
+        async def is_paused() -> bool:
+            return 432_000 - 20_000 < await paused_ms(world, budget) <= 434_000
+
+        await eventually(is_paused, "the model to be paused")
+        going = await world.submit(large, [str(i) for i in range(20)])
+        assert (await world.ended(going)).completed == 20
+    assert await paused_ms(world, budget_id(BudgetKind.CONNECTION, connection.connection_id)) == 0
+    assert await parked(world).of(connection) == []
+    assert sum(seen.body["model"] == "small" for seen in provider.seen) <= 2
+    assert {each.retry_count for each in await world.items(stuck)} == {0}

@@ -77,13 +77,10 @@ class Observer:
         sent_s, counted = departure.sent_s, account.profile.shape is Shape.NONE
         if sent_s is None or (end.rates is None and not counted):
             return
-        key = _Key(shard, account.connection_id, model)
-        seen = self._seen.get(key)
-        if seen is None:
-            seen = self._seen[key] = _Seen(account.profile)
-        if end.rates is not None and sent_s >= seen.sent_s:
-            seen.report, seen.sent_s = end.rates, sent_s
+        if end.rates is not None:
+            self.saw_rates(shard, account, model, departure, end.rates)
         if counted:
+            seen = self._of(shard, account, model)
             match end:
                 case Succeeded():
                     seen.answered += 1
@@ -93,6 +90,24 @@ class Observer:
                     seen.failed += 1
                 case Failed() | Fatal():
                     pass  # the call itself was at fault: it says nothing of the load
+
+    def saw_rates(self, shard: int, account: Account, model: str, departure: Departure, rates: RateReport) -> None:
+        """Take note of what an answer said of limits, also of one that is still coming."""
+        seen = self._of(shard, account, model)
+        if departure.sent_s is not None and departure.sent_s >= seen.sent_s:
+            seen.report, seen.sent_s = rates, departure.sent_s
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something that the engine was not told of."""
+        return bool(self._seen)
+
+    def _of(self, shard: int, account: Account, model: str) -> _Seen:
+        key = _Key(shard, account.connection_id, model)
+        seen = self._seen.get(key)
+        if seen is None:
+            seen = self._seen[key] = _Seen(account.profile)
+        return seen
 
     async def run_once(self) -> Observed:
         """Tell the engine what came in. What a lost epoch or an absent Redis misses is not sent later: it is old."""
