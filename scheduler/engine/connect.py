@@ -15,6 +15,8 @@ from scheduler.domain.errors import Unavailable
 
 CONNECTIONS = 64
 """Most connections of one process to one server beside those that block."""
+ANSWER_S = 5.0
+"""A script that has not answered for so long (most take well under 10 ms) waits at a server that stands still."""
 BLOCKED_S = 15.0
 """A blocking command that has not answered for so long waits at a server that is gone; each asks for less."""
 
@@ -45,16 +47,17 @@ def connect(url: str, *, blocking: bool = False, on_connect: Callable[[Any], Awa
     """A client for scripts, or (blocking) one whose single connection may wait in a blocking command.
 
     on_connect: prepares each new connection in place of its own method. A script is repeated once when its connection
-    turned out dead: all verbs may be repeated; a claim whose answer got lost is reclaimed when its leases expire.
+    turned out dead: all verbs may be repeated; a claim whose answer got lost is reclaimed when its leases expire. One
+    that got no answer in time is not repeated: whoever waits for it shall know soon.
     """
     client: Redis = Redis.from_url(
         url,
         max_connections=1 if blocking else CONNECTIONS,
-        socket_timeout=BLOCKED_S if blocking else 10.0,
-        socket_connect_timeout=5.0,
+        socket_timeout=BLOCKED_S if blocking else ANSWER_S,
+        socket_connect_timeout=ANSWER_S,
         health_check_interval=0,
         # Whoever blocks hears of a broken connection: what came meanwhile may have been missed.
-        retry=Retry(NoBackoff(), 0 if blocking else 1),
+        retry=Retry(NoBackoff(), 0 if blocking else 1, supported_errors=(redis.exceptions.ConnectionError,)),
         retry_on_error=[redis.exceptions.ConnectionError],
         redis_connect_func=on_connect,
     )

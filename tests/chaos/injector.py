@@ -46,7 +46,7 @@ class Injector:
         self._lease_s = lease_s
         self._scale = scale
         redis, postgres = asyncio.Lock(), asyncio.Lock()
-        self._one_at_a_time = dict.fromkeys((*REDIS_LOSSES, Fault.SCRIPT_FLUSH), redis)
+        self._one_at_a_time = dict.fromkeys((*REDIS_LOSSES, Fault.REDIS_HANG, Fault.SCRIPT_FLUSH), redis)
         self._one_at_a_time |= {fault: postgres for fault in Fault if fault.name.startswith("POSTGRES")}
         self._actions: dict[Fault, Callable[[float], Awaitable[str]]] = {
             Fault.KILL_WORKER: self._kill_worker,
@@ -56,6 +56,7 @@ class Injector:
             Fault.REDIS_RESTART: self._redis_restart,
             Fault.REDIS_TAIL: self._redis_tail,
             Fault.REDIS_OLDER: self._redis_older,
+            Fault.REDIS_HANG: self._redis_hang,
             Fault.SCRIPT_FLUSH: self._script_flush,
             Fault.POSTGRES_RESTART: self._postgres_restart,
             Fault.POSTGRES_HANG: self._postgres_hang,
@@ -128,6 +129,11 @@ class Injector:
         await self._servers.start_redis()
         await self._for(RECOVERY_S)
         return f"away for {away_s:.1f} s"
+
+    async def _redis_hang(self, size: float) -> str:
+        lasted = await self._hold(lambda: self._servers.stop("redis"), lambda: self._servers.go_on("redis"), size)
+        await self._for(RECOVERY_S)  # leases that ended meanwhile are taken back or prolonged
+        return lasted
 
     async def _script_flush(self, size: float) -> str:
         await self._servers.flush_scripts()

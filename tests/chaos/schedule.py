@@ -18,6 +18,7 @@ class Fault(StrEnum):
     REDIS_RESTART = "kill -9 of Redis, restart with its data"
     REDIS_TAIL = "kill -9 of Redis, restart without the end of its append-only file"
     REDIS_OLDER = "kill -9 of Redis, restart with data some seconds old"
+    REDIS_HANG = "SIGSTOP of Redis for some seconds"
     SCRIPT_FLUSH = "SCRIPT FLUSH"
     POSTGRES_RESTART = "kill -9 of Postgres, away for some seconds"
     POSTGRES_HANG = "SIGSTOP of Postgres for some seconds"
@@ -29,7 +30,7 @@ class Fault(StrEnum):
 
 REDIS_LOSSES = frozenset({Fault.REDIS_FLUSH, Fault.REDIS_TAIL, Fault.REDIS_OLDER, Fault.REDIS_RESTART})
 """After these a call in flight may be made again."""
-MAY_REPEAT = REDIS_LOSSES | {Fault.KILL_WORKER, Fault.STOP_WORKER}
+MAY_REPEAT = REDIS_LOSSES | {Fault.KILL_WORKER, Fault.STOP_WORKER, Fault.REDIS_HANG}
 """A call that these met in flight may be made again; no other fault excuses a second call."""
 
 _SHARE_FOR_LOSSES = 0.45

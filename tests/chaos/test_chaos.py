@@ -1,5 +1,4 @@
-"""A short chaos run: nearly every kind of fault once against a running stack. `make chaos` is the long form: there the
-callbacks of a killed worker have the minute that they take to be sent again."""
+"""A short chaos run: nearly every kind of fault once against a running stack. `make chaos` is the long form."""
 
 from __future__ import annotations
 
@@ -20,7 +19,6 @@ SHORT = Shape(
     lease_ms=1_000,
     quiet_s=40.0,
     scale=0.3,
-    callbacks=False,
 )
 
 
