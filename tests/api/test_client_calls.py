@@ -34,11 +34,11 @@ async def test_the_synchronous_client_does_the_same(world: ApiWorld) -> None:
             batch = client.create_from_lines([item(1), bad, item(2)], early_start=True, idempotency_key="k")
             assert (batch.total_items, batch.failed) == (3, 1)
             assert list(client.deliveries(batch.batch_id)) == []
-            failed = [each.item_id for each in client.items(batch.batch_id) if each.status == "FAILED"]
-            return batch.batch_id, failed[0]
+            return batch.batch_id, next(client.items(batch.batch_id)).item_id
 
     batch_id, item_id = await asyncio.to_thread(calls)
-    await world.finish(batch_id, [1, 3])
+    await world.finish(batch_id, [1], ItemStatus.FAILED)
+    await world.finish(batch_id, [3])
 
     def retry() -> str:
         with Client(world.url, world.key, world.workspace, world.environment) as client:
