@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -40,6 +41,10 @@ def translated() -> Iterator[None]:
     try:
         yield
     except TROUBLE as error:
+        refused = error.__cause__ or error.__context__
+        if isinstance(refused, ssl.SSLCertVerificationError):
+            message = f"The certificate of the queue store is not accepted: {refused.verify_message}."
+            raise Unavailable(message, retry_after_s=1.0) from error
         raise Unavailable("The queue store cannot be reached now.", retry_after_s=1.0) from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import asyncpg
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -32,9 +34,12 @@ SESSION = {
 
 
 def patiently() -> AsyncRetrying:
-    """Try to connect for up to 30 s: the database may still be starting. The last error is raised as it is."""
+    """Try to connect for up to 30 s: the database may still be starting. The last error is raised as it is, that of a
+    certificate at once."""
     return AsyncRetrying(
-        retry=retry_if_exception(is_passing),
+        retry=retry_if_exception(
+            lambda error: is_passing(error) and not isinstance(error, ssl.SSLCertVerificationError)
+        ),
         stop=stop_after_delay(CONNECT_PATIENCE_S),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
         reraise=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,8 @@ def translated() -> Iterator[None]:
         yield
     except BrimError:
         raise
+    except ssl.SSLCertVerificationError as error:
+        raise Unavailable(f"The certificate of the database is not accepted: {error.verify_message}.") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         if is_passing(error):
             raise Unavailable("The database is not reachable at the moment.") from error
