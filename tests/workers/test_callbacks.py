@@ -100,9 +100,7 @@ async def test_calls_that_are_claimed_again_are_told_under_one_id(
 
     monkeypatch.setattr(world.core.store.deliveries, "add_running", lost_at_first)
     async with running_receiver() as receiver:
-        callback = CallbackOptions(
-            receiver.url, {"X-Mine": "1"}, ("item_update",), (world.core.vault.seal(SECRET),)
-        )
+        callback = CallbackOptions(receiver.url, {"X-Mine": "1"}, ("item_update",), (world.core.vault.seal(SECRET),))
         async with world.worker():
             batch = await world.submit(resource, ["a", "b", "c"], callback=callback)
             await world.ended(batch)
