@@ -11,13 +11,16 @@ UV := $(BIN)/uv
 # uv's own environment variables or settings of the machine must not reach into another environment.
 UV_PIP := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
 
+# Where bytecode is not written, each of some hundred processes that the tests start compiles all its modules: 1 s each.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Scripts in a virtual environment carry its absolute path: a moved checkout needs a new one.
 ifneq ($(shell cat $(VENV)/.made-for 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo up test check bench chaos fuzz audit lock format clean moved
+.PHONY: setup demo up test unit check bench chaos fuzz audit lock format clean moved
 
 setup: $(INSTALLED)
 
@@ -52,8 +55,14 @@ demo: setup
 up: setup
 	@$(BIN)/brim-server up $(ARGS)
 
+# In several processes (tests/conftest.py says how many; ARGS="-n 0" for one), the next test to whoever is free.
 test: check
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto --maxschedchunk 1 $(ARGS)
+
+# What needs no server and no process: seconds, for between two edits.
+UNIT := tests/blobs tests/domain tests/providers tests/services tests/chaos/test_history.py
+unit: setup
+	@$(BIN)/pytest -q $(UNIT) $(ARGS)
 
 check: setup
 	@$(BIN)/ruff format --check --quiet .

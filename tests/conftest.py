@@ -1,7 +1,7 @@
-"""Real servers for tests: one embedded pair a run; for each test a database of its own and an empty Redis.
+"""Real servers for tests: one embedded pair a process; for each test a database of its own and an empty Redis.
 
-`BRIM_TEST_REDIS_URL` and `BRIM_TEST_DATABASE_URL` (both) use servers that are there already; that Redis is
-flushed and that Postgres gets databases made and dropped.
+`BRIM_TEST_REDIS_URL` and `BRIM_TEST_DATABASE_URL` (both) use servers that are there already, in one process; that
+Redis is flushed and that Postgres gets databases made and dropped.
 """
 
 import asyncio
@@ -32,6 +32,23 @@ hypothesis.settings.register_profile("brim", deadline=None, suppress_health_chec
 hypothesis.settings.load_profile("brim")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto`: one process more than there are cores, because many tests wait for a clock."""
+    return 1 if os.environ.get("BRIM_TEST_REDIS_URL") else (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest: one that begins last is waited for by all other processes. Else the order is random."""
+
+    def about_s(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("slow")
+        return float((*mark.args, 5.0)[0]) if mark else 0.0
+
+    items.sort(key=about_s, reverse=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Servers:
     """Where the servers of this test run are."""
@@ -50,6 +67,8 @@ def servers() -> Iterator[Servers]:
     redis_url = os.environ.get("BRIM_TEST_REDIS_URL")
     database_url = os.environ.get("BRIM_TEST_DATABASE_URL")
     if redis_url and database_url:
+        if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+            raise pytest.UsageError("each process of the tests flushes the Redis that is given: use -n 0")
         yield Servers(redis_url, database_url)
         return
     # Not pytest's own folder: its path is long, and unix sockets allow about 100 characters.

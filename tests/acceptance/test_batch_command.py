@@ -72,7 +72,7 @@ def finished(spool: Path) -> int:
     return sum(json.loads(path.read_bytes())["completed_lines"] for path in spool.glob("*/status.json"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(13)
 @pytest.mark.timeout(180)
 async def test_a_file_comes_through_ctrl_c_and_kills_with_each_line_once(tmp_path: Path) -> None:
     source, output, spool = tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "spool"

@@ -50,7 +50,7 @@ async def rows(brim: Stack, statement: str) -> list[dict[str, Any]]:
         await connection.close()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 @pytest.mark.timeout(180)
 async def test_workers_killed_in_every_phase_leave_each_line_once() -> None:
     lines = [line(number) for number in range(COUNT)]

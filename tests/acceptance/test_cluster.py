@@ -16,6 +16,7 @@ from tests.polling import eventually
 RPM = 2400
 
 
+@pytest.mark.slow(16)
 @pytest.mark.timeout(150)
 async def test_a_killed_master_is_replaced_and_nothing_is_lost() -> None:
     limit = f'capacity = [{{period = "MINUTE", requests = {RPM}}}]'

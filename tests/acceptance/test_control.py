@@ -9,6 +9,7 @@ from tests.acceptance.conftest import WITHIN_S, adds_up, all_items, follow, item
 from tests.polling import eventually
 
 
+@pytest.mark.slow(6)
 @pytest.mark.timeout(120)
 async def test_no_call_reaches_the_provider_after_the_answer_to_cancel() -> None:
     async with (
@@ -43,6 +44,7 @@ async def test_no_call_reaches_the_provider_after_the_answer_to_cancel() -> None
             assert (await answer.json())["updatedAt"] == final["updatedAt"]
 
 
+@pytest.mark.slow(7)
 @pytest.mark.timeout(120)
 async def test_a_limited_batch_is_held_while_its_neighbour_runs_at_full_speed() -> None:
     async with (
@@ -58,6 +60,7 @@ async def test_a_limited_batch_is_held_while_its_neighbour_runs_at_full_speed() 
         assert adds_up(batch)
 
 
+@pytest.mark.slow(8)
 @pytest.mark.timeout(120)
 async def test_five_items_behind_fifty_thousand_start_at_once() -> None:
     async with (
@@ -72,6 +75,7 @@ async def test_five_items_behind_fifty_thousand_start_at_once() -> None:
         assert (await stats(brim, origin))["requests"] < 2000
 
 
+@pytest.mark.slow(19)
 @pytest.mark.timeout(120)
 async def test_connections_that_refuse_or_hang_slow_nobody() -> None:
     async with (

@@ -16,6 +16,7 @@ def numbered(seen: list[Frame]) -> list[int]:
     return [frame.event_id for frame in seen if frame.event_id is not None]
 
 
+@pytest.mark.slow(7)
 @pytest.mark.timeout(120)
 async def test_every_event_comes_once_also_to_a_reader_that_is_cut_off_twenty_times() -> None:
     async with (

@@ -20,6 +20,7 @@ def worker_pids(pid: int) -> list[int]:
     return [child for child in family(pid) if "worker" in command_line(child)]
 
 
+@pytest.mark.slow(15)
 @pytest.mark.timeout(150)
 async def test_a_killed_worker_loses_nothing_and_nothing_is_recorded_twice() -> None:
     async with (
@@ -48,6 +49,7 @@ async def test_a_killed_worker_loses_nothing_and_nothing_is_recorded_twice() -> 
         await eventually(lambda: len(worker_pids(brim.pid)) >= 2, "a new worker", WITHIN_S)
 
 
+@pytest.mark.slow(13)
 @pytest.mark.timeout(150)
 async def test_a_batch_ends_by_itself_after_redis_lost_everything() -> None:
     async with (

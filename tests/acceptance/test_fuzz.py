@@ -7,7 +7,7 @@ import pytest
 from bench.fuzz import fuzz
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 @pytest.mark.timeout(300)
 async def test_whatever_is_sent_no_answer_is_a_server_error() -> None:
     passes = await fuzz(300, phases="fuzzing", within_s=120, seed=1)

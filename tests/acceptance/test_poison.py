@@ -64,7 +64,7 @@ async def killing_provider() -> AsyncIterator[tuple[KillingProvider, str]]:
         await runner.cleanup()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 @pytest.mark.timeout(150)
 async def test_one_item_that_kills_its_worker_dies_alone_among_a_thousand() -> None:
     async with killing_provider() as (provider, url):

@@ -81,7 +81,7 @@ async def body(megabytes: int, sent: Callable[[], object]) -> AsyncIterator[byte
     yield _TAIL
 
 
-@pytest.mark.slow
+@pytest.mark.slow(3)
 @pytest.mark.timeout(150)
 async def test_a_large_upload_takes_little_memory(core: Core, settings: Settings) -> None:
     """As in the contract: 200 MB, and a process below 300 MB."""
@@ -104,7 +104,7 @@ async def test_a_large_upload_takes_little_memory(core: Core, settings: Settings
         assert max(seen) < 300 * _MB
 
 
-@pytest.mark.slow
+@pytest.mark.slow(2)
 @pytest.mark.timeout(150)
 async def test_a_kill_in_the_middle_of_an_upload_leaves_nothing(core: Core, settings: Settings) -> None:
     async with api_process(core, settings) as (world, process):

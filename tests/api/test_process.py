@@ -27,7 +27,7 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.slow
+@pytest.mark.slow(2)
 async def test_sigterm_ends_streams_and_the_process_soon(core: Core, settings: Settings) -> None:
     port = free_port()
     env = {

@@ -22,7 +22,7 @@ SHORT = Shape(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(18)
 @pytest.mark.timeout(150)
 async def test_every_promise_is_kept_under_faults_of_all_parts() -> None:
     verdict = await run(20261122, SHORT)

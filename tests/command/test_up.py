@@ -19,7 +19,7 @@ import pytest
 from tests.polling import until
 from tests.processes import alive, command_line, family, users_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(5)
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SETUP = """

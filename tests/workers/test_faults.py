@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pytest
 import redis.asyncio
 
 from scheduler.bootstrap import open_core
@@ -170,6 +171,7 @@ async def test_entries_of_a_silent_holder_are_run_by_another(
     assert set(provider.calls_per_text().values()) == {1}
 
 
+@pytest.mark.slow(9)
 async def test_an_entry_that_kills_its_holders_becomes_a_dead_letter(world: World, provider: FakeProvider) -> None:
     resource = await world.resource(await world.connection(provider.base_url))
     shard, engine = await world.shard(), world.core.engine
