@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -25,6 +25,6 @@ class OutlookStore(Protocol):
         """Live batches whose deadline has passed, of all shards, the longest overdue first."""
         ...
 
-    async def oldest_waiting(self, resource_ids: Sequence[UUID]) -> datetime | None:
-        """When the oldest live batch on one of these resources was made; None: there is none."""
+    async def oldest_waiting(self, resource_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
+        """When the oldest live batch on each of these resources was made; those that have none are left out."""
         ...

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from scheduler.domain.parking import Parking
@@ -73,15 +72,14 @@ class ModelHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
 
 class ConnectionHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
     """A connection's budget; null until something was sent or set up on it. parked: why it is shut now. models: those
-    of which answers told. oldest_waiting_at: when the oldest live batch on its resources was made (only where it is
-    asked for itself)."""
+    of which answers told. oldest_waiting_at: when the oldest live batch on one of its resources was made."""
 
     connection_id: UUID
     name: str
     budget: BudgetView | None
     parked: list[ParkedView]
     models: list[ModelHeadroom]
-    oldest_waiting_at: datetime | None = None
+    oldest_waiting_at: datetime | None
 
 
 class ResourceHeadroom(Struct, rename="camel", frozen=True, kw_only=True):
@@ -157,14 +155,8 @@ class Readings:
 
     async def of_connection(self, connection: Connection) -> ConnectionHeadroom:
         """What a connection admits now."""
-        [found] = await self._connections(connection.environment_id, [connection])
-        through = [
-            each.resource_id
-            for each in await self._store.setup.resources(connection.environment_id)
-            if any(target.connection_id == connection.connection_id for target in each.targets)
-        ]
-        oldest = await self._store.outlook.oldest_waiting(through)
-        return msgspec.structs.replace(found, oldest_waiting_at=oldest)
+        [found], _ = await self._connections(connection.environment_id, [connection])
+        return found
 
     async def of_resource(self, resource: Resource) -> ResourceHeadroom:
         """What a resource admits now, and through which connections."""
@@ -175,13 +167,14 @@ class Readings:
         budgets = await self._shards.run(shard, lambda: self._engine.headroom(shard, [own]))
         depths = await self._shards.run(shard, lambda: self._engine.queue_depths(shard))
         queue = queue_ref(resource.workspace_id, resource.environment_id, resource.resource_id)
+        targets, oldest = await self._connections(resource.environment_id, through, {resource.resource_id})
         return ResourceHeadroom(
             resource_id=resource.resource_id,
             name=resource.name,
             budget=_budget_view(budgets.get(own)),
-            targets=await self._connections(resource.environment_id, through),
+            targets=targets,
             waiting=depths.queues.get(queue, 0),
-            oldest_waiting_at=await self._store.outlook.oldest_waiting([resource.resource_id]),
+            oldest_waiting_at=oldest.get(resource.resource_id),
         )
 
     async def status(self) -> StatusView:
@@ -207,14 +200,24 @@ class Readings:
             parked=_parked_connections(await self._store.parkings.parked(datetime.now(UTC))),
         )
 
-    async def _connections(self, environment_id: UUID, connections: Sequence[Connection]) -> list[ConnectionHeadroom]:
+    async def _connections(
+        self, environment_id: UUID, connections: Sequence[Connection], also: Set[UUID] = frozenset()
+    ) -> tuple[list[ConnectionHeadroom], Mapping[UUID, datetime]]:
+        """What connections admit; and when the oldest live batch was made on each resource that goes through them, and
+        on those in `also`."""
         shard = await self._tenants.shard_of(environment_id)
         learned = await self._store.setup.learned_limits([each.connection_id for each in connections])
         names = {model_budget_id(each.connection_id, each.model): each for each in learned}
         ids = [budget_id(BudgetKind.CONNECTION, each.connection_id) for each in connections]
         budgets = await self._shards.run(shard, lambda: self._engine.headroom(shard, [*ids, *names]))
         parkings = await self._store.parkings.parked(datetime.now(UTC), environment_id=environment_id)
-        return [
+        through: dict[UUID, set[UUID]] = {each.connection_id: set() for each in connections}
+        for resource in await self._store.setup.resources(environment_id):
+            for target in resource.targets:
+                if target.connection_id in through:
+                    through[target.connection_id].add(resource.resource_id)
+        oldest = await self._store.outlook.oldest_waiting(list(set(also).union(*through.values())))
+        found = [
             ConnectionHeadroom(
                 connection_id=each.connection_id,
                 name=each.name,
@@ -225,9 +228,13 @@ class Readings:
                     for name, known in names.items()
                     if known.connection_id == each.connection_id
                 ],
+                oldest_waiting_at=min(
+                    (oldest[one] for one in through[each.connection_id] if one in oldest), default=None
+                ),
             )
             for each, budget in zip(connections, ids, strict=True)
         ]
+        return found, oldest
 
 
 def _parked_connections(parkings: Sequence[Parking]) -> list[ParkedConnection]:

@@ -23,10 +23,11 @@ WHERE b.status IN ('PENDING', 'RUNNING') AND b.deadline IS NOT NULL AND b.deadli
 ORDER BY b.deadline LIMIT $2;
 
 -- name: oldest_waiting
--- When the oldest live batch on one of these resources was made.
+-- When the oldest live batch on each of these resources was made.
 -- Params: $1 resources
-SELECT min(b.created_at) FROM batches b JOIN batch_flows f ON f.batch_id = b.batch_id
-WHERE b.status IN ('PENDING', 'RUNNING') AND f.resource_id = ANY ($1::uuid[]);
+SELECT f.resource_id, min(b.created_at) AS made_at FROM batches b JOIN batch_flows f ON f.batch_id = b.batch_id
+WHERE b.status IN ('PENDING', 'RUNNING') AND f.resource_id = ANY ($1::uuid[])
+GROUP BY f.resource_id;
 
 -- name: park
 -- Note why nothing may be sent through a connection, or to one model of it, until a time; the end may be put off, and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -35,10 +35,10 @@ class PostgresOutlookStore:
         """Live batches whose deadline has passed."""
         return [batch_of(row) for row in await self._database.fetch(_SQL["overdue"], now, limit)]
 
-    async def oldest_waiting(self, resource_ids: Sequence[UUID]) -> datetime | None:
-        """When the oldest live batch on one of these resources was made."""
-        oldest: datetime | None = await self._database.fetchval(_SQL["oldest_waiting"], list(resource_ids))
-        return oldest
+    async def oldest_waiting(self, resource_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
+        """When the oldest live batch on each of these resources was made."""
+        rows = await self._database.fetch(_SQL["oldest_waiting"], list(resource_ids))
+        return {row["resource_id"]: row["made_at"] for row in rows}
 
     async def park(self, parking: Parking) -> None:
         """Note a parking, or put off its end."""

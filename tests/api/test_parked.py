@@ -57,6 +57,7 @@ async def test_a_parked_connection_says_why_wherever_it_is_shown(parked: ApiWorl
     of_resource = await read(parked, f"{parked.at('ai-resource')}/{parked.resource}/headroom")
     assert of_resource["targets"][0]["parked"][0]["reason"] == REASON
     assert of_resource["oldestWaitingAt"] == headroom["oldestWaitingAt"]
+    assert of_resource["targets"][0]["oldestWaitingAt"] == headroom["oldestWaitingAt"]
 
 
 async def test_a_batch_on_it_tells_why_it_waits(parked: ApiWorld) -> None:
