@@ -69,18 +69,22 @@ local function decide()
     or { ticket = ticket, queue = queue_name, holder = holder, lease_ms = lease_ms, target = target, in_tokens = in_tokens,
          out_tokens = out_tokens, tokens = in_tokens + out_tokens, budgets = budgets, parked = {}, covered = '' }
   local verdict, first, second, blocked = direct.check(t, def)
+  local soonest
+  for _, each in ipairs(blocked or {}) do
+    if not soonest or each[2] < soonest[2] then soonest = each end
+  end
   if verdict == 'now' then
     local l = direct.grant(t, def, first, second)
     return { 'admitted', 0, l.fence, first, lease_ms }
   elseif verdict == 'wait' and wait_ms > 0 and (second or first <= wait_ms) then
     t.until_ms = now + wait_ms + LATE_MS
     direct.park(t, def, blocked)
-    return { 'waiting', math.min(first, wait_ms), blocked[1][1].id }
+    return { 'waiting', math.min(first, wait_ms), soonest[1].id }
   end
   line = t.parked
   direct.leave(t, def)
   for i = 1, #line, 2 do parking.hand_on(line[i]) end
-  if verdict == 'wait' then return { 'refused', first, blocked[1][1].id, budget.shut(blocked[1][1]) and 1 or 0 } end
+  if verdict == 'wait' then return { 'refused', first, soonest[1].id, budget.shut(soonest[1]) and 1 or 0 } end
   return { verdict == 'never' and 'exceeds' or 'unknown', first }
 end
 

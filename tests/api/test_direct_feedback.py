@@ -87,6 +87,20 @@ async def test_a_fallback_serves_while_the_first_target_is_shut(
     assert [seen.body["model"] for seen in provider.seen] == ["first-model", "second-model"]
 
 
+async def test_of_several_targets_the_one_that_is_free_first_says_why(
+    world: ApiWorld, provider: FakeProvider, client: AsyncOpenAI
+) -> None:
+    first = await connect(world, provider.base_url, "first")
+    await connect(world, provider.base_url, "second", capacity=[{"period": "MINUTE", "requests": 1}])
+    await offer(world, "m", "first", "second")
+    await client.chat.completions.create(model="m", **CHAT)
+    await world.core.engine.pause_budget(await world.shard(), f"connection-{first}", 300_000, "no route")
+    await client.chat.completions.create(model="m", **CHAT)
+    error = await refused(client)
+    assert (error.status_code, error.code) == (429, "rate_limit_exceeded")
+    assert wait_s_of(error) <= 62
+
+
 @pytest.mark.parametrize("status", [503, 500])
 async def test_when_the_provider_wants_to_be_asked_again_is_passed_on(
     world: ApiWorld, provider: FakeProvider, client: AsyncOpenAI, status: int
