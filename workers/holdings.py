@@ -81,7 +81,7 @@ class Holdings:
     def take(self, held: Held) -> None:
         """A lease was granted, and occupies a slot."""
         self._held.add(held)
-        self.suspects += _is_suspect(held)
+        self.suspects += is_suspect(held)
         self._claimed[held.shard] = held.issued_s
         held.in_flight = True
         self.in_flight += 1
@@ -111,7 +111,7 @@ class Holdings:
         self.free_slot(held)
         if held in self._held:
             self._held.remove(held)
-            self.suspects -= _is_suspect(held)
+            self.suspects -= is_suspect(held)
 
     def due_for_renewal(self, now_s: float, within_s: float) -> list[Held]:
         """Leases of which less than `within_s` is left, and that are not lost; those that end first come first: with
@@ -148,7 +148,7 @@ class Holdings:
         metrics.IN_FLIGHT.set(self.in_flight)
 
 
-def _is_suspect(held: Held) -> bool:
+def is_suspect(held: Held) -> bool:
     """A dead letter is not run, so it kills nobody."""
     return held.lease.entry.crashes >= SUSPECT_AFTER and not held.lease.dead
 

@@ -22,7 +22,7 @@ from workers.clocks import DatabaseClock, WallClock
 from workers.committer import Committer, Finished
 from workers.decision import Record
 from workers.duty import backoff_s, pause
-from workers.holdings import Held, Holdings
+from workers.holdings import Held, Holdings, is_suspect
 from workers.returns import Returns, Settling
 from workers.triage import Drop, Send, Settle, triage, uuid_of
 
@@ -92,9 +92,13 @@ class Loading:
             self._returns.hand_back(helds, STORE_AWAY_MS)
             return
         jobs = [job for job in (self._sort_out_safely(held, loaded) for held in helds) if job is not None]
-        if jobs:
-            self._mark_running(jobs)
-            await self._start(jobs)
+        if not jobs:
+            return
+        self._mark_running(jobs)
+        suspects = [job for job in jobs if is_suspect(job.held)]
+        await self._start([job for job in jobs if not is_suspect(job.held)] if suspects else jobs)
+        if suspects and await self._note_crashes(suspects):
+            await self._start(suspects)
 
     async def _load(self, shard: int, helds: Sequence[Held]) -> Loaded:
         claimed = [
@@ -184,6 +188,18 @@ class Loading:
             metrics.ATTEMPTS.labels("succeeded").inc(answered)
         if announced and await self._announce(announced):
             await self._start([_announced(job) for job in announced])
+
+    async def _note_crashes(self, jobs: Sequence[Job]) -> bool:
+        """Before suspects run once more Postgres learns of what they did, lest a loss of Redis makes them innocent."""
+        noted = [(job.item.batch_id, job.item.seq, job.item.run, job.held.lease.entry.crashes) for job in jobs]
+        try:
+            await self._store.items.note_crashes(noted)
+        except Exception as problem:
+            if not isinstance(problem, Unavailable):
+                _log.exception("crashes.not_noted", items=len(noted))
+            self._returns.hand_back([job.held for job in jobs], STORE_AWAY_MS)
+            return False
+        return True
 
     async def _announce(self, jobs: Sequence[Job]) -> bool:
         items = [(job.item.batch_id, job.item.seq, job.item.run) for job in jobs]

@@ -214,6 +214,11 @@ class ItemStore(Protocol):
         """One query for many claimed (batch, seq, run) of many batches."""
         ...
 
+    async def note_crashes(self, suspects: Sequence[tuple[UUID, int, int, int]]) -> None:
+        """So many holders died with (batch, seq, run), in one statement: `window` brings it back after a loss of Redis.
+        Never lowers what is known. Raises InvariantBroken for a batch that is gone."""
+        ...
+
     async def window(
         self, batch_id: UUID, resource_id: UUID, *, after_seq: int, limit: int, known_tokens: int | None = None
     ) -> tuple[int, list[Entry]]:

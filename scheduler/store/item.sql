@@ -44,6 +44,21 @@ WHERE i.batch_id = $1 AND i.resource_no = $2 AND i.seq > $3 AND i.seq <= $4
     AND (SELECT true FROM outcomes o WHERE o.batch_id = $1 AND o.seq = i.seq AND o.run = r.run) IS NULL
 ORDER BY i.seq LIMIT $5;
 
+-- name: crashes
+-- Of items within a range of seqs that are suspects: how many holders died with that run.
+-- Params: $1 batch, $2 from this seq, $3 up to this seq
+SELECT seq, run, crashes FROM item_crashes WHERE batch_id = $1 AND seq BETWEEN $2 AND $3;
+
+-- name: note_crashes
+-- So many holders died with these runs. What is known already is never lowered.
+-- Params: $1 batches, $2 seqs, $3 runs, $4 crashes
+INSERT INTO item_crashes AS c (batch_id, seq, run, crashes)
+SELECT w.batch_id, w.seq, w.run, w.crashes
+FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::smallint[]) AS w (batch_id, seq, run, crashes)
+ORDER BY w.batch_id, w.seq
+ON CONFLICT (batch_id, seq) DO UPDATE SET run = excluded.run, crashes = excluded.crashes
+WHERE (excluded.run, excluded.crashes) > (c.run, c.crashes);
+
 -- name: flow_bounds
 -- Number, bounds and batch of a flow, and how long its answers are likely to be: those of its batch, else its resource's.
 -- Params: $1 batch, $2 resource, $3 what the caller has seen of the batch, in tokens, or null

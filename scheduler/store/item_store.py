@@ -90,10 +90,26 @@ class PostgresItemStore:
             return max(after_seq, high), []
         rows = await self._database.fetch(_SQL["window"], batch_id, flow["no"], low, high, limit)
         entries = await self._entries(batch_id, resource_id, rows, flow["likely_output_tokens"])
+        entries = await self._with_crashes(batch_id, entries)
         if len(entries) == limit:
             return entries[-1].position, entries
         # Beyond its last item a flow has nothing: the cursor may go to the end of what is stored.
         return (stored if high >= flow["last"] else high), entries
+
+    async def note_crashes(self, suspects: Sequence[tuple[UUID, int, int, int]]) -> None:
+        """So many holders died with (batch, seq, run); see the port."""
+        columns = [[each[column] for each in suspects] for column in range(4)]
+        await self._database.execute(_SQL["note_crashes"], *columns)
+
+    async def _with_crashes(self, batch_id: UUID, entries: list[Entry]) -> list[Entry]:
+        """The entries with the crashes that are known of their runs: hardly ever any, and one probe for all."""
+        if not entries:
+            return entries
+        rows = await self._database.fetch(_SQL["crashes"], batch_id, entries[0].position, entries[-1].position)
+        if not rows:
+            return entries
+        known = {(row["seq"], row["run"]): row["crashes"] for row in rows}
+        return [entry._replace(crashes=known.get((entry.position, entry.run), 0)) for entry in entries]
 
     async def _entries(
         self, batch_id: UUID, resource_id: UUID, rows: Sequence[Row], likely_tokens: int | None

@@ -123,3 +123,19 @@ async def test_items_are_read_one_by_one_by_page_and_by_seq(store: PostgresStore
     assert (one.environment_id, one.created_at, one.run) == (tenant.environment_id, batch.created_at, 1)
     assert await store.items.item(new_id(), batch.batch_id, 2) is None
     assert await store.items.item(tenant.environment_id, batch.batch_id, 6) is None
+
+
+async def test_crashes_of_a_run_are_kept_and_never_lowered(store: PostgresStore, tenant: Tenant) -> None:
+    batch = await make_batch(store, tenant, 3)
+
+    async def known() -> list[int]:
+        _, entries = await store.items.window(batch.batch_id, tenant.resource_id, after_seq=0, limit=9)
+        return [entry.crashes for entry in entries]
+
+    assert await known() == [0, 0, 0]
+    await store.items.note_crashes([(batch.batch_id, 3, 1, 2), (batch.batch_id, 1, 1, 4)])
+    await store.items.note_crashes([(batch.batch_id, 1, 1, 3), (batch.batch_id, 3, 1, 3)])
+    assert await known() == [4, 0, 3]
+    # Another run is another matter.
+    await store.items.note_crashes([(batch.batch_id, 1, 2, 2)])
+    assert await known() == [0, 0, 3]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import redis.asyncio
 
 from scheduler.bootstrap import open_core
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.status import BatchStatus
-from scheduler.domain.work import BudgetKind, budget_id
+from scheduler.domain.work import BudgetKind, Lease, budget_id
 from scheduler.engine import keys
+from scheduler.ports.engine import EpochLost
 from scheduler.settings import Settings
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider
+from tests.workers.test_process import worker_process
 from tests.workers.world import World
 
 
@@ -99,3 +101,39 @@ async def test_a_second_wipe_during_the_recovery_is_recovered_too(
         ended = await world.ended(batch)
     assert (ended.completed, ended.last_event) == (500, 502)
     assert (await world.core.store.shards.epoch(shard))[0] == 3
+
+
+async def test_crashes_of_a_suspect_outlive_the_loss_of_redis(
+    world: World, make_settings: Callable[..., Settings], provider: FakeProvider, empty_redis: str
+) -> None:
+    """Two holders died with it; the third one dies, and all of Redis is lost with it: the count goes on from two."""
+    provider.hold = asyncio.Event()
+    shard, engine = await world.shard(), world.core.engine
+    resource = await world.resource(await world.connection(provider.base_url))
+    batch = await world.submit(resource, ["poison"])
+
+    async def claimed(lease_ms: int = 1) -> Sequence[Lease]:
+        try:
+            got = await engine.claim(
+                shard, slots=9, open_slots=9, holder="doomed", lease_ms=lease_ms, crowded=frozenset(), may_suspect=True
+            )
+        except EpochLost:  # it is still being recovered
+            return ()
+        return got.leases
+
+    for crashes in range(2):
+        (lease,) = await eventually(claimed, "it can be claimed")
+        assert lease.entry.crashes == crashes
+
+        async def reclaimed() -> bool:
+            return (await engine.reclaim(shard, "other", 1_000))[0] == 1
+
+        await eventually(reclaimed, "its lease is over")
+    async with worker_process(make_settings(lease_ms=60_000)) as doomed:
+        await eventually(lambda: len(provider.seen) == 1, "a third holder runs it")
+        doomed.kill()
+        await doomed.wait()
+    await wipe(empty_redis)
+    await world.core.recovery.ensure(shard)
+    (lease,) = await eventually(lambda: claimed(60_000), "it comes back after the loss")
+    assert (lease.ref.flow.batch_id, lease.entry.crashes) == (str(batch.batch_id), 2)
