@@ -21,13 +21,15 @@ from scheduler.services.problems import Problems
 
 _EMPTY: Final = Raw()
 
+DEFAULT_ENDPOINT: Endpoint = "/v1/chat/completions"
+
 
 class ItemBody(Struct, rename="camel", forbid_unknown_fields=True):
-    """One item as a caller writes it."""
+    """One item as a caller writes it. endpoint: a chat completion when absent or null."""
 
     resource_id: str
     request: Raw
-    endpoint: Endpoint = "/v1/chat/completions"
+    endpoint: Endpoint | None = None
     custom_id: str | None = None
     metadata: Raw | UnsetType = UNSET
 
@@ -145,6 +147,7 @@ class ItemCheck:
 
     def _check_body(self, index: int | None, body: ItemBody) -> NewItem | None:
         before = len(self._problems)
+        endpoint = body.endpoint or DEFAULT_ENDPOINT
         metadata = self._metadata(index, body.metadata)
         self._custom_id(index, body.custom_id)
         if not is_object(body.request):
@@ -152,7 +155,7 @@ class ItemCheck:
             return None
         try:
             request = _request_decoder.decode(body.request)
-            in_tokens = self._prompt(index, body.endpoint, request)
+            in_tokens = self._prompt(index, endpoint, request)
         except msgspec.ValidationError as error:
             self._problems.add_decoding(error, RequestBody, "request", index=index)
             return None
@@ -162,7 +165,7 @@ class ItemCheck:
         terms = self._resource(body.resource_id)
         if terms is None or in_tokens is None or len(self._problems) > before:
             return None
-        out_tokens, guess = self._output(body.endpoint, request, terms, in_tokens)
+        out_tokens, guess = self._output(endpoint, request, terms, in_tokens)
         if terms.most_tokens is not None and in_tokens + out_tokens > terms.most_tokens:
             self._problems.add(
                 "request",
@@ -174,7 +177,7 @@ class ItemCheck:
             return None
         return NewItem(
             resource_id=terms.resource.resource_id,
-            endpoint=body.endpoint,
+            endpoint=endpoint,
             request=self._document.bytes_of(body.request),
             in_tokens=in_tokens,
             out_tokens=out_tokens,

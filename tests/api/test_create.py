@@ -233,6 +233,18 @@ async def test_callback_targets_are_guarded(world: ApiWorld, url: str, good: boo
         assert answer.json()["details"]["errors"][0]["field"] == "callbackOptions.url"
 
 
+async def test_null_is_as_good_as_absent(world: ApiWorld) -> None:
+    plain = await world.create(1)
+    fields = ("capacity", "maxInFlight", "priority", "metadata", "deadline", "callbackOptions")
+    nothing = item(1, endpoint=None, metadata=None)
+    nulls: dict[str, Any] = dict.fromkeys(fields)
+    made = await world.create(items=[nothing | {"customId": None}], **nulls)
+    shown = [(await world.client.get(f"{world.batches}/{each['batchId']}")).json() for each in (plain, made)]
+    assert [each["items"][0]["endpoint"] for each in shown] == ["/v1/chat/completions"] * 2
+    assert [each["items"][0]["customId"] for each in shown] == ["c1", None]
+    assert {field: made[field] for field in fields} == {field: plain[field] for field in fields}
+
+
 async def test_a_callback_to_an_inner_address_is_refused_however_it_is_written(world: ApiWorld) -> None:
     for name, host in FORMS.items():
         if host_of(f"http://{host}/") == "127.0.0.1":
