@@ -1,9 +1,9 @@
 """Run the benches and print what they measured: `python -m bench [name …]`.
 
 `noop`, `http` and `idle` without names. Longer ones: `limits` takes twelve minutes, `shapes` five and then twelve,
-`refusals` one, `budgets` about ten (`--quick`: two), `failover` three, `others` six, `spilling` five, `files` one,
-`backlog` half a minute for 200,000 items (`--items 2000000`: seven), `lag` half a minute. BRIM_BENCH_CLUSTER=1 runs all
-but `budgets` on a Redis Cluster of three masters.
+`refusals` one, `changes` two, `budgets` about ten (`--quick`: two), `failover` three, `others` six, `spilling` five,
+`files` one, `backlog` half a minute for 200,000 items (`--items 2000000`: seven), `lag` half a minute.
+BRIM_BENCH_CLUSTER=1 runs all but `budgets` on a Redis Cluster of three masters.
 """
 
 from __future__ import annotations
@@ -14,11 +14,36 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from bench import backlog, failover, files, lag, latency, limits, others, refusals, shapes, spilling, throughput
+from bench import (
+    backlog,
+    changes,
+    failover,
+    files,
+    lag,
+    latency,
+    limits,
+    others,
+    refusals,
+    shapes,
+    spilling,
+    throughput,
+)
 from bench.budgets import MINUTES, budgets, long
 
 BENCHES = ("noop", "http", "idle")
-LONG = ("limits", "shapes", "refusals", "budgets", "failover", "backlog", "others", "spilling", "files", "lag")
+LONG = (
+    "limits",
+    "shapes",
+    "refusals",
+    "changes",
+    "budgets",
+    "failover",
+    "backlog",
+    "others",
+    "spilling",
+    "files",
+    "lag",
+)
 
 
 def show(name: str, value: str) -> None:
@@ -80,6 +105,15 @@ async def run_refusals() -> None:
     show("refusals: seconds from that success to full speed", f"{result.back_s:.1f}")
     show(f"refusals: items completed of {refusals.ITEMS:,}, failed", f"{result.completed:,}, {result.failed}")
     show("refusals: attempts spent", str(result.retries))
+
+
+async def run_changes() -> None:
+    """A limit cut to a third and raised again."""
+    for change in await changes.changes():
+        kind = f"changes: limit now {change.rpm:,} RPM"
+        show(f"{kind}: ms until Brim said so", f"{change.told_ms:.0f}")
+        show(f"{kind}: 429s, of them later than a second", f"{change.refused}, {change.late}")
+        show(f"{kind}: seconds to full use", "later" if change.full_s is None else f"{change.full_s:.1f}")
 
 
 async def run_others() -> None:
@@ -162,6 +196,7 @@ WITHOUT_CHOICES: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = {
     "others": run_others,
     "spilling": run_spilling,
     "refusals": run_refusals,
+    "changes": run_changes,
     "failover": run_failover,
     "files": run_files,
 }

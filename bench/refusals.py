@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
-from bench.stack import Stack, connection, resource, simulator, stack
+from bench.stack import Stack, calls_of, connection, resource, simulator, stack
 
 RPM = 6_000
 REFUSE_S = 20.0
@@ -43,7 +42,7 @@ async def refusals() -> Refusals:
             async with brim.session.post(f"{origin}/settings", json=change) as answer:
                 answer.raise_for_status()
             done = await brim.finished(batch, 180)
-            calls = await _calls(brim, origin)
+            calls = await calls_of(brim.session, origin)
             retries = await _retries(brim, batch)
     first = next(i for i, call in enumerate(calls) if call["status"] == 429)
     success = next(i for i in range(first, len(calls)) if calls[i]["status"] == 200)
@@ -55,18 +54,6 @@ async def refusals() -> Refusals:
         done["failed"],
         retries,
     )
-
-
-async def _calls(brim: Stack, origin: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while True:
-        since = found[-1]["number"] if found else 0
-        async with brim.session.get(f"{origin}/calls", params={"since": str(since)}) as answer:
-            page = await answer.json()
-        rows = [dict(zip(page["columns"], row, strict=True)) for row in page["calls"]]
-        if not rows:
-            return sorted(found, key=lambda call: call["arrival_ms"])
-        found += rows
 
 
 async def _retries(brim: Stack, batch: str) -> int:

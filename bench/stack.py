@@ -137,6 +137,19 @@ class Stack:
         return Usage(commands, int(transactions))
 
 
+async def calls_of(session: aiohttp.ClientSession, origin: str) -> list[dict[str, Any]]:
+    """Every call that a simulated provider saw, by arrival: number, arrival_ms, status and so on."""
+    found: list[dict[str, Any]] = []
+    while True:
+        since = found[-1]["number"] if found else 0
+        async with session.get(f"{origin}/calls", params={"since": str(since)}) as answer:
+            page = await answer.json()
+        rows = [dict(zip(page["columns"], row, strict=True)) for row in page["calls"]]
+        if not rows:
+            return sorted(found, key=lambda call: call["arrival_ms"])
+        found += rows
+
+
 def free_port() -> int:
     """A port that is free now."""
     with socket.socket() as probe:
