@@ -5,10 +5,13 @@ Redis is flushed and that Postgres gets databases made and dropped.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ from scheduler.engine.servers import open_servers, slot_of
 
 _TEMPLATE = "brim_template"
 _ROOM_BYTES = 2 << 30
+_FRESH_S = 60
 _numbers = itertools.count(1)
 
 # How long an example takes says something of the machine, nothing of the code.
@@ -72,7 +76,8 @@ def servers() -> Iterator[Servers]:
         yield Servers(redis_url, database_url)
         return
     # Not pytest's own folder: its path is long, and unix sockets allow about 100 characters.
-    home = Path(tempfile.mkdtemp(prefix="brim-test-", dir=_in_memory()))
+    home = Path(tempfile.mkdtemp(prefix="brim-test-servers-", dir=_in_memory()))
+    _remove_leftovers(home.parent)
     try:
         with EmbeddedServers(home, durable=False) as embedded:
             yield Servers(embedded.redis_url, embedded.database_url)
@@ -86,6 +91,18 @@ def _in_memory() -> Path | None:
     if not os.access(folder, os.W_OK) or shutil.disk_usage(folder).free < _ROOM_BYTES:
         return None
     return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the servers' folders of runs that were killed: in memory they would stay until the machine starts again.
+
+    Servers hold the lock of their folder, so one that is free belongs to nobody; only a fresh one may be about to.
+    """
+    for lock in folder.glob("brim-test-servers-*/lock"):
+        with contextlib.suppress(OSError), lock.open() as held:
+            if time.time() - lock.stat().st_mtime > _FRESH_S:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent)
 
 
 @pytest.fixture(scope="session")
