@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from tests.stateful.ledger import Ledger
 from tests.stateful.model import Flow, Model
 from tests.stateful.shard import BudgetSeen, FlowSeen, QueueSeen, Seen
@@ -16,11 +18,13 @@ def lease_id(number: int, position: int) -> str:
     return f"{FLOWS[number].queue.resource_id}:{FLOWS[number].batch_id}:{position}"
 
 
+@cache
 def member(number: int) -> str:
     """A flow as a member of a waiting set (after 'f|') and of flows-due."""
     return f"{QUEUE_NAMES[queue_of(number)]}|{FLOWS[number].batch_id}"
 
 
+@cache
 def queue_of(number: int) -> int:
     """The queue of a flow."""
     return QUEUES.index(FLOWS[number].queue)

@@ -21,7 +21,7 @@ SECONDS = float(os.environ.get("BRIM_STATEFUL_SECONDS", "0"))
 FIRST_SEED = int(os.environ.get("BRIM_STATEFUL_SEED", "1"))
 LENGTH = int(os.environ.get("BRIM_STATEFUL_LENGTH", "200"))
 PARTS = 3
-SHORT_EPISODES = 345 // PARTS
+SHORT_EPISODES = 354 // PARTS
 CLUSTER_EPISODES = 10 // PARTS
 LEAST_STEPS = 100_000 // PARTS
 """Of a part on one server: the parts may run side by side."""
