@@ -26,7 +26,7 @@ async def failed(world: ApiWorld, codes: dict[int, str], count: int = 3, **more:
     batch = (await world.create(count, **more))["batchId"]
     for seq, code in codes.items():
         broken = replace(outcome(UUID(batch), seq, ItemStatus.FAILED), error_code=code)
-        await world.core.store.outcomes.flush([broken])
+        await world.core.store.outcomes.flush([broken], wait_for_locks=True)
     return str(batch)
 
 
@@ -111,7 +111,7 @@ async def test_a_replay_runs_what_is_meant_of_ended_batches_again(world: ApiWorl
     assert again == [1]
     # Run again, and failed again: it is a dead letter of its second run.
     broken = replace(outcome(UUID(over), 1, ItemStatus.FAILED, run=2), error_code="AGAIN")
-    await world.core.store.outcomes.flush([broken])
+    await world.core.store.outcomes.flush([broken], wait_for_locks=True)
     assert await listed(world, batchId=over) == [(over, "c1", "AGAIN"), (over, "c2", "PROVIDER_ERROR")]
 
 

@@ -38,7 +38,7 @@ async def test_batches_are_created_read_cancelled_and_followed(lonely: ApiWorld)
     cancelled = await lonely.client.post(f"{path}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (201, "CANCELLED")
     outcomes = [outcome(UUID(batch["batchId"]), seq, ItemStatus.CANCELLED) for seq in (1, 2, 3)]
-    await lonely.core.store.outcomes.flush(outcomes)
+    await lonely.core.store.outcomes.flush(outcomes, wait_for_locks=True)
     async with asyncio.timeout(20), lonely.client.stream("GET", f"{path}/events") as answer:
         actions = [frame.action async for frame in frames_of(answer)]
     assert actions == ["batch-created", *["item-cancelled"] * 3, "batch-cancelled", "[DONE]"]

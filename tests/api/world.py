@@ -89,7 +89,8 @@ class ApiWorld:
     ) -> None:
         """Record outcomes, and ring as the committer does."""
         outcomes = [outcome(UUID(batch_id), seq, status, run) for seq in seqs]
-        flushed = await self.core.store.outcomes.flush(outcomes)
+        # The API may still hold the row for what follows an answer: a flush that does not wait would skip the batch.
+        flushed = await self.core.store.outcomes.flush(outcomes, wait_for_locks=True)
         shard = await self.shard()
         bells = [
             Doorbell(
