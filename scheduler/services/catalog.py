@@ -1,4 +1,4 @@
-"""Connections and resources as the workers use them: cached for two seconds, keys decrypted once per
+"""Connections and resources as the workers use them: read again when they changed, keys decrypted once per
 version."""
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from scheduler.providers.profiles import profile_of
 
 MAX_AGE_S = 2.0
 """No answer of the catalog is older than this, while Postgres answers."""
+CHECK_S = 0.05
+"""Nor is a change seen later than this: who changes a connection and then retries a batch means the new one."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,9 +48,10 @@ class Served:
 
 
 class Catalog:
-    """Everything that was set up, refreshed by two queries when it is asked and older than MAX_AGE_S.
+    """Everything that was set up, refreshed by two queries when it is asked and older than MAX_AGE_S, or changed and
+    older than CHECK_S.
 
-    clock: monotonic seconds. Not for authorisation: a change may be seen two seconds late.
+    clock: monotonic seconds. Not for authorisation: a change is seen a moment late.
     """
 
     def __init__(self, store: SetupStore, vault: Unsealer, clock: Callable[[], float]) -> None:
@@ -56,6 +59,8 @@ class Catalog:
         self._vault = vault
         self._clock = clock
         self._read_at = float("-inf")
+        self._checked_at = float("-inf")
+        self._stamp = ""
         self._reading = asyncio.Lock()
         self._resources: dict[UUID, Served] = {}
         self._accounts: dict[UUID, Account] = {}
@@ -70,26 +75,34 @@ class Catalog:
         return self._accounts.get(connection_id)
 
     async def refresh(self, *, max_age_s: float = MAX_AGE_S) -> None:
-        """Read again what is older than max_age_s; many callers at once cost one read.
+        """Read again what is older than max_age_s or has changed; many callers at once cost one read.
 
         While Postgres is away the last state is kept. Raises Unavailable only when there never was one.
         """
-        if self._clock() - self._read_at <= max_age_s:
+        check_s = min(max_age_s, CHECK_S)
+        if self._clock() - self._checked_at <= check_s:
             return
         async with self._reading:
-            if self._clock() - self._read_at <= max_age_s:
-                return
             asked_at = self._clock()
+            if asked_at - self._checked_at <= check_s:
+                return
             try:
-                connections, resources = await asyncio.gather(self._store.connections(), self._store.resources())
+                # Before the rest, so that what changes meanwhile is seen by the next look.
+                stamp = await self._store.offers_stamp()
+                if stamp != self._stamp or asked_at - self._read_at > max_age_s:
+                    await self._read()
+                    self._read_at, self._stamp = asked_at, stamp
             except Unavailable:
                 if self._read_at == float("-inf"):
                     raise
                 _log.warning("catalog.refresh_failed")
                 return
-            self._take_connections({c.connection_id: c for c in connections})
-            self._take_resources({r.resource_id: r for r in resources})
-            self._read_at = asked_at
+            self._checked_at = asked_at
+
+    async def _read(self) -> None:
+        connections, resources = await asyncio.gather(self._store.connections(), self._store.resources())
+        self._take_connections({c.connection_id: c for c in connections})
+        self._take_resources({r.resource_id: r for r in resources})
 
     def _take_connections(self, connections: Mapping[UUID, Connection]) -> None:
         for gone in self._versions.keys() - connections.keys():

@@ -23,6 +23,11 @@ class OfferStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def offers_stamp(self) -> str:
+        """Another text after any change of connections or resources."""
+        row = await self._database.fetchrow(_SQL["offers_stamp"])
+        return "" if row is None else str(row["stamp"])
+
     async def connections(self, environment_id: UUID | None = None) -> Sequence[Connection]:
         """Of one environment or all, by name."""
         return [connection_of(row) for row in await self._database.fetch(_SQL["connections"], environment_id)]

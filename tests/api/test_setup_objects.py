@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from scheduler.services.catalog import CHECK_S, Catalog
 from tests.api.world import ApiWorld, item
 
 
@@ -63,6 +64,34 @@ async def test_a_put_changes_what_it_names(world: ApiWorld) -> None:
     assert (lifted["maxInFlight"], lifted["capacity"]) == (None, after["capacity"])
     back = await world.admin.put(path, json=lifted)
     assert back.status_code == 200
+
+
+async def test_who_makes_calls_sees_a_change_within_a_moment(world: ApiWorld) -> None:
+    now_s = 0.0
+    catalog = Catalog(world.core.store.setup, world.core.vault, lambda: now_s)
+    await catalog.refresh()
+
+    async def seen() -> tuple[str, str, int]:
+        nonlocal now_s
+        now_s += CHECK_S + 0.001
+        await catalog.refresh()
+        served, account = catalog.resource(UUID(world.resource)), catalog.account(UUID(world.connection))
+        assert served is not None
+        assert account is not None
+        return served.resource.targets[0].model, account.name, len(catalog._resources)
+
+    before = await seen()
+    assert before == ("m", "sim", 1)
+    model = {"model": {"connectionName": "sim", "model": "other"}}
+    await world.admin.put(f"{world.at('ai-resource')}/{world.resource}", json=model)
+    assert await seen() == ("other", "sim", 1)
+    await world.admin.put(f"{world.at('ai-connection')}/{world.connection}", json={"name": "moved"})
+    assert await seen() == ("other", "moved", 1)
+    model = {"model": {"connectionName": "moved", "model": "m"}}
+    made = await world.made(world.at("ai-resource"), {"name": "new", **model})
+    assert await seen() == ("other", "moved", 2)
+    await world.admin.delete(f"{world.at('ai-resource')}/{made['resourceId']}")
+    assert await seen() == ("other", "moved", 1)
 
 
 async def test_headroom_is_found_by_name_too(world: ApiWorld) -> None:
