@@ -15,7 +15,7 @@ from api.wiring import Services
 from scheduler.domain.batch import Batch, Item
 from scheduler.domain.errors import Invalid
 from scheduler.domain.ids import ItemIds
-from scheduler.services.views import BatchView, batch_view, encode, item_view
+from scheduler.services.views import BatchView, batch_view, encode, item_view, recorded_item_view
 
 _PAGE_ITEMS = 200
 
@@ -35,9 +35,10 @@ async def with_items(
     *,
     limit: int | None = None,
     after: UUID | None = None,
+    live: bool = True,
 ) -> Response:
-    """A batch with its items: all of them, streamed, or a page of `limit` after the item `after`. Raises Invalid when
-    that is no item of the batch."""
+    """A batch with its items: all of them, streamed, or a page of `limit` after the item `after`. live: show what runs
+    by now; else the items as they were when `batch` was read. Raises Invalid when `after` is no item of the batch."""
     ids = ItemIds(batch.batch_id)
     after_seq = 0
     if after is not None:
@@ -48,7 +49,7 @@ async def with_items(
     if limit is not None:
         items = await services.store.items.page(batch.batch_id, after_seq=after_seq, limit=limit + 1)
         shown = items[:limit]
-        encoded = await _encoded(services, batch, ids, shown)
+        encoded = await _encoded(services, batch, ids, shown, live)
         page = msgspec.structs.replace(
             view,
             items=Raw(b"[" + b",".join(encoded) + b"]"),
@@ -56,17 +57,17 @@ async def with_items(
         )
         return answered(page, status)
     first = await services.store.items.page(batch.batch_id, after_seq=after_seq, limit=_PAGE_ITEMS)
-    stream = _stream(services, batch, ids, view, first)
+    stream = _stream(services, batch, ids, view, first, live)
     return StreamingResponse(stream, status, media_type="application/json")
 
 
 async def _stream(
-    services: Services, batch: Batch, ids: ItemIds, view: BatchView, page: Sequence[Item]
+    services: Services, batch: Batch, ids: ItemIds, view: BatchView, page: Sequence[Item], live: bool
 ) -> AsyncIterator[bytes]:
     yield encode(view)[:-1] + b',"items":['
     separator = b""
     while page:
-        yield separator + b",".join(await _encoded(services, batch, ids, page))
+        yield separator + b",".join(await _encoded(services, batch, ids, page, live))
         separator = b","
         if len(page) < _PAGE_ITEMS:
             break
@@ -74,6 +75,8 @@ async def _stream(
     yield b"]}"
 
 
-async def _encoded(services: Services, batch: Batch, ids: ItemIds, items: Sequence[Item]) -> list[bytes]:
+async def _encoded(services: Services, batch: Batch, ids: ItemIds, items: Sequence[Item], live: bool) -> list[bytes]:
+    if not live:
+        return [encode(recorded_item_view(item, ids, batch)) for item in items]
     standings = await services.progress.standings(batch, items)
     return [encode(item_view(item, ids, standings[item.seq])) for item in items]

@@ -77,7 +77,7 @@ async def create_batch(
         return event_source(services.events.frames(batch, after, created=True))
     view = batch_view(batch, counts_of(batch, 0), outlook=await services.explaining.outlook(batch))
     if includesItems:
-        return await with_items(services, batch, view, 201)
+        return await with_items(services, batch, view, 201, live=False)
     return answered(view, 201)
 
 

@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from scheduler.domain.batch import Batch, BatchEvent, CallbackOptions, Event, Item, ItemEvent
 from scheduler.domain.errors import InvariantBroken
 from scheduler.domain.ids import ItemIds
-from scheduler.domain.status import FINAL_BATCH, ItemStatus
+from scheduler.domain.status import FINAL_BATCH, BatchStatus, ItemStatus
 from scheduler.services.capacity_body import CapacityBody, bodies_of
 from scheduler.services.explain_views import Feasibility, Outlook
 from scheduler.services.progress import Counts, Standing, counts_of, utc_of
@@ -205,7 +205,20 @@ def item_view(item: Item, ids: ItemIds, standing: Standing | None = None) -> Ite
 
 def running_item_view(item: Item, ids: ItemIds, started_at: datetime | None = None) -> ItemView:
     """An item as it was while it ran, also when its outcome is known by now. started_at: unless recorded."""
-    view = item_view(item, ids, Standing(ItemStatus.RUNNING, item.started_at or started_at))
+    return _without_outcome(item_view(item, ids, Standing(ItemStatus.RUNNING, item.started_at or started_at)))
+
+
+def recorded_item_view(item: Item, ids: ItemIds, batch: Batch) -> ItemView:
+    """An item as of the moment when `batch` was read, without anything live: views of all of them agree with the
+    batch's recorded counts, also when an outcome was written since."""
+    if item.event_no is not None and item.event_no <= batch.last_event:
+        return item_view(item, ids)
+    dropped = batch.status is BatchStatus.CANCELLED
+    view = item_view(item, ids, Standing(ItemStatus.CANCELLED if dropped else ItemStatus.PENDING))
+    return msgspec.structs.replace(_without_outcome(view), started_at=None, retry_count=0)
+
+
+def _without_outcome(view: ItemView) -> ItemView:
     return msgspec.structs.replace(
         view,
         response=None,

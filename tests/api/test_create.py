@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,10 @@ from uuid import UUID
 
 import pytest
 
+from scheduler.domain.ids import ItemIds
+from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.services.callback_guard import host_of
+from scheduler.services.views import recorded_item_view
 from tests.api.world import ApiWorld, item
 from tests.inner_addresses import FORMS
 
@@ -37,6 +41,42 @@ async def test_bodies_keep_every_byte(world: ApiWorld) -> None:
     assert created.status_code == 201
     assert request in created.content
     assert b'{"z": 1.50}' in created.content
+
+
+async def test_the_answer_to_a_create_shows_nothing_live(world: ApiWorld) -> None:
+    asked: dict[str, Any] = {"params": {"includesItems": "true"}, "headers": {"Idempotency-Key": "shown"}}
+    body = {"type": "ASYNC", "items": [item(1), item(2)]}
+    first = (await world.client.post(world.batches, json=body, **asked)).json()
+    shard = await world.shard()
+    claimed = await world.core.engine.claim(
+        shard, slots=1, open_slots=1, holder="h", lease_ms=5_000, crowded=frozenset()
+    )
+    assert len(claimed.leases) == 1
+    again = (await world.client.post(world.batches, json=body, **asked)).json()
+    for answer in (first, again):
+        assert (answer["pending"], answer["running"]) == (2, 0)
+        assert [(each["status"], each["startedAt"]) for each in answer["items"]] == [("PENDING", None)] * 2
+    await world.finish(first["batchId"], [1])
+    later = (await world.client.post(world.batches, json=body, **asked)).json()
+    assert (later["pending"], later["completed"]) == (1, 1)
+    assert [each["status"] for each in later["items"]] == ["COMPLETED", "PENDING"]
+
+
+async def test_an_outcome_that_comes_while_a_create_answers_is_not_shown(world: ApiWorld) -> None:
+    created = await world.create(2)
+    batch_id = UUID(created["batchId"])
+    read = await world.core.store.batches.get(UUID(world.environment), batch_id)
+    assert read is not None
+    await world.finish(created["batchId"], [1])
+    items = await world.core.store.items.page(batch_id, after_seq=0, limit=9)
+    assert [each.status for each in items] == [ItemStatus.COMPLETED, ItemStatus.PENDING]
+    done = recorded_item_view(items[0], ItemIds(batch_id), read)
+    assert (done.status, done.response, done.started_at, done.completed_at) == ("PENDING", None, None, None)
+    now = await world.core.store.batches.get(UUID(world.environment), batch_id)
+    assert now is not None
+    assert recorded_item_view(items[0], ItemIds(batch_id), now).status == "COMPLETED"
+    cancelled = dataclasses.replace(read, status=BatchStatus.CANCELLED)
+    assert recorded_item_view(items[1], ItemIds(batch_id), cancelled).status == "CANCELLED"
 
 
 async def test_a_large_batch_opens_with_its_first_window(world: ApiWorld) -> None:
