@@ -10,6 +10,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -40,6 +41,13 @@ hypothesis.settings.load_profile("brim")
 def pytest_xdist_auto_num_workers() -> int:
     """With `-n auto`: one process more than there are cores, because many tests wait for a clock."""
     return 1 if os.environ.get("BRIM_TEST_REDIS_URL") else (os.cpu_count() or 1) + 1
+
+
+def pytest_configure() -> None:
+    """Let what tests start be interrupted: a run in the background of a shell ignores SIGINT, which children inherit; a
+    handler they do not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
 
 
 @pytest.hookimpl(trylast=True)
