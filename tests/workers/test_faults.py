@@ -115,7 +115,7 @@ async def test_a_dead_connection_slows_nobody_else(world: World, provider: FakeP
             took_s = time.monotonic() - started
             hanging.hold.set()
         assert ended.completed == 100
-        assert took_s < 3.0
+        assert took_s < 8.0, "it waited for a hanging call to be given up, which takes 10 s"
 
 
 async def test_a_cancelled_batch_ends_and_no_new_call_starts(world: World, provider: FakeProvider) -> None:
