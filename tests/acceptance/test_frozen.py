@@ -28,6 +28,7 @@ async def explained(brim: Stack, batch_id: str) -> tuple[int, str | None]:
         return answer.status, answer.headers.get("Retry-After")
 
 
+@pytest.mark.slow(25)
 @pytest.mark.timeout(150)
 async def test_a_batch_outlives_a_redis_that_stands_still_for_longer_than_anybody_waits(tmp_path: Path) -> None:
     async with (
