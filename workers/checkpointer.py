@@ -24,9 +24,10 @@ class Checkpointed:
 
 
 class Checkpointer:
-    """Each changed budget is handed to one process only, so any number of these work side by side.
+    """Each changed budget is handed to one process at a time, so any number of these work side by side.
 
-    A process that dies between the two stores loses one turn's figures of budgets that do not change again.
+    What a process was handed is receipted by its next call. One that dies before, or whose call was not answered,
+    leaves it to another, seconds later; what is stored twice stays as it is.
     """
 
     def __init__(self, store: QuotaStore, engine: Engine, live_shards: Callable[[], Sequence[int]]) -> None:
@@ -34,7 +35,7 @@ class Checkpointer:
         self._engine = engine
         self._live_shards = live_shards
         self._turns = 0
-        self._again: dict[int, list[str]] = {}
+        self._stored: dict[int, int] = {}
 
     async def run_once(self) -> Checkpointed:
         """Store what changed on every live shard. Raises Unavailable when Postgres is away; nothing is lost by it."""
@@ -42,14 +43,13 @@ class Checkpointer:
         for shard in self._live_shards():
             while True:
                 try:
-                    uses = await self._engine.checkpoint(shard, AT_ONCE, self._again.pop(shard, ()))
+                    # A receipt whose call fails is not told again: it may have arrived, and if not it does no harm.
+                    receipt, uses = await self._engine.checkpoint(shard, AT_ONCE, self._stored.pop(shard, None))
                 except Unavailable:
                     break  # a loss of Redis: what Postgres has is what there is
-                try:
+                if uses:
                     await self._store.keep_quotas(uses)
-                except Unavailable:
-                    self._again[shard] = sorted({use.budget_id for use in uses})
-                    raise
+                    self._stored[shard] = receipt
                 stored += len(uses)
                 if len({use.budget_id for use in uses}) < AT_ONCE:
                     break

@@ -13,3 +13,11 @@ class QuotaUse(NamedTuple):
     period_index: int
     requests: int
     tokens: int
+
+
+class QuotaHandout(NamedTuple):
+    """Uses that the engine gave to one caller to store. receipt: to be told to the engine when they are stored; until
+    then it keeps these budgets, and gives them to another after a time."""
+
+    receipt: int
+    uses: tuple[QuotaUse, ...]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from scheduler.domain.observation import LearnedLimits, LimitUse, Observation
-from scheduler.domain.quota import QuotaUse
+from scheduler.domain.quota import QuotaHandout, QuotaUse
 from scheduler.domain.work import Limit, Meter
 from scheduler.engine.codec import METER_OF, METERS, PERIOD_OF, PERIODS, UnexpectedReply, limit_argument
 
@@ -64,13 +64,14 @@ def _learned(budget: bytes, places: int, *limits: Any) -> LearnedLimits:
     )
 
 
-def read_quotas(reply: Any) -> tuple[QuotaUse, ...]:
+def read_quotas(reply: Any) -> QuotaHandout:
     """RETURNS of checkpoint."""
     match reply:
-        case [b"quotas", *rows]:
-            return tuple(
+        case [b"quotas", receipt, *rows]:
+            uses = (
                 QuotaUse(budget.decode(), code.decode(), index, max(0, requests), max(0, tokens))
                 for budget, code, index, requests, tokens in rows
             )
+            return QuotaHandout(receipt, tuple(uses))
         case _:
             raise UnexpectedReply("checkpoint", reply)

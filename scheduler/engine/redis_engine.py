@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from scheduler.domain.direct import Admission, DirectAsk
 from scheduler.domain.observation import LearnedLimits, Observation
-from scheduler.domain.quota import QuotaUse
+from scheduler.domain.quota import QuotaHandout, QuotaUse
 from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
     BudgetDefinition,
@@ -302,9 +302,9 @@ class RedisEngine:
         """End a pause now."""
         await self._run("resume_budget", shard, budget)
 
-    async def checkpoint(self, shard: int, most: int, again: Sequence[str] = ()) -> Sequence[QuotaUse]:
-        """What is used of quotas that changed."""
-        return observing.read_quotas(await self._run("checkpoint", shard, most, *again))
+    async def checkpoint(self, shard: int, most: int, stored: int | None = None) -> QuotaHandout:
+        """What is used of quotas that changed; the receipt of what was stored of an earlier answer."""
+        return observing.read_quotas(await self._run("checkpoint", shard, most, stored or 0))
 
     async def restore_quotas(self, shard: int, uses: Sequence[QuotaUse]) -> None:
         """After a loss: so much at least is used of these."""

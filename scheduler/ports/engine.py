@@ -12,7 +12,7 @@ from typing import Protocol
 from scheduler.domain.direct import Admission, DirectAsk
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.observation import LearnedLimits, Observation
-from scheduler.domain.quota import QuotaUse
+from scheduler.domain.quota import QuotaHandout, QuotaUse
 from scheduler.domain.standing import Standing
 from scheduler.domain.work import (
     BudgetDefinition,
@@ -183,9 +183,9 @@ class Engine(Protocol):
         """End a pause now: probes go one at a time until one is settled. Nothing for a budget that is not paused."""
         ...
 
-    async def checkpoint(self, shard: int, most: int, again: Sequence[str] = ()) -> Sequence[QuotaUse]:
-        """What is used of the quotas of up to `most` (≤ 500) budgets that changed since somebody asked. again: budgets
-        of an earlier answer that could not be stored."""
+    async def checkpoint(self, shard: int, most: int, stored: int | None = None) -> QuotaHandout:
+        """What is used of the quotas of up to `most` (≤ 500) budgets that changed since somebody asked. stored: receipt
+        of an earlier answer that is stored now. What is not receipted within 15 s is handed out again."""
         ...
 
     async def restore_quotas(self, shard: int, uses: Sequence[QuotaUse]) -> None:

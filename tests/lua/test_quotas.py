@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 
 import pytest
 
-from scheduler.domain.quota import QuotaUse
+from scheduler.domain.quota import QuotaHandout, QuotaUse
 from scheduler.domain.work import Limit
 from scheduler.engine import keys
 from tests.lua.conftest import SHARD, Bench, minute
 
 DAY = Limit("DAY", 100, None)
+HANDED_MS = 15_000
+"""HANDED_MS of lua/checkpoint.lua."""
 
 
 def at(text: str) -> int:
@@ -29,29 +32,124 @@ async def use(bench: Bench, count: int, flow: int = 1) -> int:
 async def test_what_changed_is_handed_out_once(bench: Bench) -> None:
     await bench.limit("c", minute(requests=600), DAY, Limit("LIFETIME", None, 10_000))
     await bench.queue()
-    await bench.engine.checkpoint(SHARD, 500)
+    before = await bench.engine.checkpoint(SHARD, 500)
     await use(bench, 7)
-    found = await bench.engine.checkpoint(SHARD, 500)
-    assert {(each.budget_id, each.code, each.requests, each.tokens) for each in found} == {
+    found = await bench.engine.checkpoint(SHARD, 500, before.receipt)
+    assert {(each.budget_id, each.code, each.requests, each.tokens) for each in found.uses} == {
         ("c", "D", 7, 70),
         ("c", "L", 7, 70),
     }
-    assert await bench.engine.checkpoint(SHARD, 500) == ()
-    assert await bench.engine.checkpoint(SHARD, 500, ["c", "unknown"]) == found
+    assert (await bench.engine.checkpoint(SHARD, 500)).uses == ()
+    assert (await bench.engine.checkpoint(SHARD, 500, found.receipt)).uses == ()
+    await bench.after(HANDED_MS)
+    assert (await bench.engine.checkpoint(SHARD, 500)).uses == (), "it is stored"
+
+
+async def test_what_nobody_said_to_be_stored_is_handed_out_again(bench: Bench) -> None:
+    await bench.limit("c", Limit("DAY", 10, None))
+    await bench.queue()
+    assert await use(bench, 30) == 10
+    lost = await bench.engine.checkpoint(SHARD, 500)  # its caller dies before it is stored
+    await bench.after(HANDED_MS - 1)
+    assert (await bench.engine.checkpoint(SHARD, 500)).uses == ()
+    await bench.after(1)
+    again = await bench.engine.checkpoint(SHARD, 500)
+    assert again.uses == lost.uses
+    await bench.engine.checkpoint(SHARD, 500, lost.receipt)  # late: it went to another meanwhile
+    await bench.after(HANDED_MS)
+    third = await bench.engine.checkpoint(SHARD, 500)
+    assert third.uses == lost.uses, "the second died as well"
+    await bench.engine.checkpoint(SHARD, 500, third.receipt)
+    await bench.after(HANDED_MS)
+    assert (await bench.engine.checkpoint(SHARD, 500)).uses == ()
+
+
+async def test_what_changes_while_it_is_stored_is_handed_out_as_well(bench: Bench) -> None:
+    await bench.limit("c", DAY)
+    await bench.queue()
+    await use(bench, 3)
+    first = await bench.engine.checkpoint(SHARD, 500)
+    await use(bench, 2, flow=2)
+    second = await bench.engine.checkpoint(SHARD, 500)  # in the same ms, by another caller, which dies
+    assert [each.requests for each in (*first.uses, *second.uses)] == [3, 5]
+    assert (await bench.engine.checkpoint(SHARD, 500, first.receipt)).uses == ()
+    await bench.after(HANDED_MS + 1)  # receipts of one ms are numbered on
+    assert (await bench.engine.checkpoint(SHARD, 500)).uses == second.uses
+
+
+async def test_an_answer_is_bounded_also_by_what_comes_back(bench: Bench) -> None:
+    for number in range(5):
+        await bench.limit(f"c{number}", DAY)
+    await bench.queue(targets=[f"c{number}" for number in range(5)])
+    assert len((await bench.engine.checkpoint(SHARD, 3)).uses) == 3
+    await bench.after(HANDED_MS)
+    seen = [await bench.engine.checkpoint(SHARD, 2) for _ in range(4)]
+    assert [len(each.uses) for each in seen] == [2, 2, 1, 0]
+    assert {use.budget_id for each in seen for use in each.uses} == {f"c{number}" for number in range(5)}
+
+
+async def test_a_budget_that_has_no_quota_any_more_is_forgotten(bench: Bench) -> None:
+    await bench.limit("c", DAY)
+    await bench.limit("d", DAY)
+    await bench.engine.checkpoint(SHARD, 500)
+    await bench.limit("c", minute(requests=5))
+    await bench.redis.delete(f"{keys.prefix(SHARD)}budget:d")
+    await bench.after(HANDED_MS)
+    assert (await bench.engine.checkpoint(SHARD, 500)).uses == ()
+    assert await bench.redis.exists(f"{keys.prefix(SHARD)}quotas-changed:handed") == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whoever_dies_when_all_that_was_used_gets_stored(bench: Bench, seed: int) -> None:
+    """Two callers ask, store and receipt in any order; each may die in between, or be told late; some calls are
+    repeated."""
+    draw = random.Random(seed)
+    await bench.limit("c", Limit("DAY", 1_000, None))
+    await bench.limit("d", Limit("MONTH", 1_000, None))
+    await bench.queue()
+    stored: dict[str, int] = {}
+    held: dict[int, QuotaHandout] = {}
+    receipts: list[int] = []
+    used = 0
+
+    def store(handout: QuotaHandout) -> None:
+        for each in handout.uses:
+            stored[each.budget_id] = max(stored.get(each.budget_id, 0), each.requests)
+        receipts.append(handout.receipt)
+
+    for step in range(40):
+        caller = draw.randrange(2)
+        match draw.randrange(6):
+            case 0:
+                await bench.push(100 + step, 1, budgets=["d"] if draw.randrange(2) else [])
+                used += len((await bench.claim()).leases)
+            case 1 | 2:
+                # Also before what it holds is stored: then that call's answer was lost.
+                held[caller] = await bench.engine.checkpoint(SHARD, 1, draw.choice(receipts) if receipts else None)
+            case 3 | 4 if caller in held:
+                store(held.pop(caller))
+            case _:
+                await bench.after(draw.choice((1, 3_000, HANDED_MS)))
+    for _ in range(2):
+        await bench.after(2 * HANDED_MS)
+        store(await bench.engine.checkpoint(SHARD, 500))
+    found = await bench.engine.headroom(SHARD, ["c", "d"])
+    assert stored == {budget: each.limits[0].requests_used for budget, each in found.items()}
+    assert stored["c"] == used
 
 
 async def test_budgets_without_quotas_are_never_handed_out(bench: Bench) -> None:
     await bench.limit("c", minute(requests=600))
     await bench.queue()
     await use(bench, 3)
-    assert await bench.engine.checkpoint(SHARD, 500) == ()
+    assert (await bench.engine.checkpoint(SHARD, 500)).uses == ()
 
 
 async def test_after_a_loss_a_quota_holds_what_was_used(bench: Bench) -> None:
     await bench.limit("c", DAY)
     await bench.queue()
     await use(bench, 60)
-    kept = await bench.engine.checkpoint(SHARD, 500)
+    kept = (await bench.engine.checkpoint(SHARD, 500)).uses
     await bench.redis.flushall()
     await bench.at(bench.now_ms)
     await bench.engine.open_shard(SHARD, 2)
@@ -67,7 +165,7 @@ async def test_what_was_used_yesterday_is_not_restored(bench: Bench) -> None:
     await bench.limit("c", DAY)
     await bench.queue()
     await use(bench, 60)
-    kept = await bench.engine.checkpoint(SHARD, 500)
+    kept = (await bench.engine.checkpoint(SHARD, 500)).uses
     await bench.after(86_400_000)
     await bench.engine.restore_quotas(SHARD, kept)
     assert (await bench.engine.headroom(SHARD, ["c"]))["c"].limits[0].requests_used == 0

@@ -8,24 +8,33 @@ from typing import Any, cast
 import pytest
 
 from scheduler.domain.errors import Unavailable
-from scheduler.domain.quota import QuotaUse
+from scheduler.domain.quota import QuotaHandout, QuotaUse
 from workers.checkpointer import AT_ONCE, Checkpointed, Checkpointer
 
 
 class FakeEngine:
-    """Hands out what changed, once."""
+    """Hands out what changed; what was not receipted, again after a time."""
 
     def __init__(self, uses: Sequence[QuotaUse]) -> None:
         self.changed = {use.budget_id: use for use in uses}
-        self.all = dict(self.changed)
+        self.handed: dict[int, dict[str, QuotaUse]] = {}
+        self.answers = 0
         self.lost = False
 
-    async def checkpoint(self, shard: int, most: int, again: Sequence[str] = ()) -> Sequence[QuotaUse]:
+    async def checkpoint(self, shard: int, most: int, stored: int | None = None) -> QuotaHandout:
         if self.lost:
             raise Unavailable("lost")
-        self.changed |= {budget: self.all[budget] for budget in again}
-        taken = list(self.changed)[:most]
-        return [self.changed.pop(budget) for budget in taken]
+        if stored is not None:
+            del self.handed[stored]
+        taken = {budget: self.changed.pop(budget) for budget in list(self.changed)[:most]}
+        self.answers += 1
+        self.handed |= {self.answers: taken} if taken else {}
+        return QuotaHandout(self.answers, tuple(taken.values()))
+
+    def time_goes_by(self) -> None:
+        for taken in self.handed.values():
+            self.changed |= taken
+        self.handed.clear()
 
 
 class FakeStore:
@@ -56,20 +65,34 @@ def duty(uses: Sequence[QuotaUse]) -> tuple[Checkpointer, FakeEngine, FakeStore]
 
 async def test_everything_that_changed_is_stored_in_bounded_statements() -> None:
     uses = [QuotaUse(f"b{n}", "D", 7, n, n) for n in range(AT_ONCE * 2 + 1)]
-    checkpointer, _, store = duty(uses)
+    checkpointer, engine, store = duty(uses)
     assert await checkpointer.run_once() == Checkpointed(len(uses))
     assert len(store.kept) == len(uses)
     assert await checkpointer.run_once() == Checkpointed(0)
+    assert engine.handed == {}, "all of it was receipted"
     assert store.swept == 1
 
 
-async def test_what_postgres_misses_is_stored_later() -> None:
-    checkpointer, _, store = duty([QuotaUse("b", "D", 7, 1, 2)])
+async def test_what_postgres_misses_is_not_receipted_and_is_stored_later() -> None:
+    checkpointer, engine, store = duty([QuotaUse("b", "D", 7, 1, 2)])
     store.away = True
     with pytest.raises(Unavailable):
         await checkpointer.run_once()
     store.away = False
+    assert await checkpointer.run_once() == Checkpointed(0)
+    engine.time_goes_by()
     assert await checkpointer.run_once() == Checkpointed(1)
+
+
+async def test_a_receipt_whose_call_failed_is_not_told_again() -> None:
+    checkpointer, engine, store = duty([QuotaUse("b", "D", 7, 1, 2)])
+    await checkpointer.run_once()
+    engine.lost = True
+    await checkpointer.run_once()
+    engine.lost = False
+    engine.time_goes_by()
+    assert await checkpointer.run_once() == Checkpointed(1), "stored twice, which changes nothing"
+    assert store.kept == {"b": QuotaUse("b", "D", 7, 1, 2)}
 
 
 async def test_a_lost_shard_stops_nothing() -> None:
