@@ -4,7 +4,8 @@
 lists the rest. It stands in for a provider in tests, demos and benches, so it imports nothing of the
 scheduler: what it counts is a second opinion.
 
-Metered endpoints (POST): `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/responses`.
+Metered endpoints (POST): `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/responses`,
+`/v1/moderations`. The first two stream when asked to.
 Free endpoints: `GET /v1/models`, `GET /v1/models/{id}`, and for whoever runs the test:
 
 - `GET /stats`: what arrived and what became of it (`ledger.Ledger.stats`); `POST /stats/reset` begins anew.

@@ -5,11 +5,13 @@ from array import array
 from hashlib import shake_128
 from typing import Any, Final, assert_never
 
-from brim_server.simulator.bodies import Body, Charge, Chat, Completion, Embedding, Response, prompts_of
+from brim_server.simulator.bodies import Body, Charge, Chat, Completion, Embedding, Moderation, Response, prompts_of
 from brim_server.simulator.dialect import encode
+from brim_server.simulator.moderation import moderation
 
 CREATED_S: Final = 1_767_225_600
 """A fixed time, so that equal requests get equal answers."""
+FINGERPRINT: Final = "fp_simulator"
 
 _LONGEST_TOKENS: Final = 64
 _DIMENSIONS: Final = 8
@@ -26,18 +28,20 @@ _ENDS: Final = [[index for index, letter in enumerate(text + " ") if letter == "
 """Where the n-th word of each slice ends: cutting a ready text is cheaper than joining words."""
 
 
-def answer(body: Body, charge: Charge, digest: bytes, completion_tokens: int | None = None) -> bytes:
-    """The 200 body. One word counts as one token; `completion_tokens` per choice is drawn from the digest
+def answer(body: Body, charge: Charge, seed: bytes, completion_tokens: int | None = None) -> bytes:
+    """The 200 body. One word counts as one token; `completion_tokens` per choice is drawn from the seed
     when None, and never exceeds what the request allows."""
     match body:
         case Chat():
-            return _chat(body, charge, digest, completion_tokens)
+            return _chat(body, charge, seed, completion_tokens)
         case Completion():
-            return _completion(body, charge, digest, completion_tokens)
+            return _completion(body, charge, seed, completion_tokens)
         case Embedding():
             return _embedding(body, charge)
         case Response():
-            return _response(body, charge, digest, completion_tokens)
+            return _response(body, charge, seed, completion_tokens)
+        case Moderation():
+            return moderation(body, seed)
         case _:
             assert_never(body)
 
@@ -54,11 +58,10 @@ def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": CREATED_S, "owned_by": "simulator"}
 
 
-def _text(charge: Charge, digest: bytes, choice: int, wanted: int | None) -> tuple[str, int, str]:
-    """(text, tokens, finish reason) of one choice."""
-    drawn = 1 + (digest[0] + choice) % _LONGEST_TOKENS if wanted is None else wanted
+def _text(charge: Charge, seed: bytes, choice: int, wanted: int | None) -> tuple[str, int, str]:
+    drawn = 1 + (seed[0] + choice) % _LONGEST_TOKENS if wanted is None else wanted
     tokens = max(0, min(drawn, charge.max_output_tokens))
-    which = (digest[1] + choice) % len(_SLICES)
+    which = (seed[1] + choice) % len(_SLICES)
     reason = "length" if tokens == charge.max_output_tokens else "stop"
     if tokens == 0:
         return "", 0, reason
@@ -67,7 +70,13 @@ def _text(charge: Charge, digest: bytes, choice: int, wanted: int | None) -> tup
     return " ".join(_WORDS[(which + index) % len(_WORDS)] for index in range(tokens)), tokens, reason
 
 
-def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+def texts_of(charge: Charge, seed: bytes, wanted: int | None) -> list[tuple[str, int, str]]:
+    """(text, tokens, finish reason) of each choice. wanted: tokens of each; None: drawn."""
+    return [_text(charge, seed, index, wanted) for index in range(charge.choices)]
+
+
+def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    """The usage of a chat or a completion."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
@@ -75,11 +84,11 @@ def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
     }
 
 
-def _chat(body: Chat, charge: Charge, digest: bytes, wanted: int | None) -> bytes:
-    texts = [_text(charge, digest, index, wanted) for index in range(charge.choices)]
+def _chat(body: Chat, charge: Charge, seed: bytes, wanted: int | None) -> bytes:
+    texts = texts_of(charge, seed, wanted)
     return encode(
         {
-            "id": f"chatcmpl-{digest.hex()}",
+            "id": f"chatcmpl-{seed.hex()}",
             "object": "chat.completion",
             "created": CREATED_S,
             "model": body.model,
@@ -92,17 +101,17 @@ def _chat(body: Chat, charge: Charge, digest: bytes, wanted: int | None) -> byte
                 }
                 for index, (text, _, reason) in enumerate(texts)
             ],
-            "usage": _usage(charge.prompt_tokens, sum(tokens for _, tokens, _ in texts)),
-            "system_fingerprint": "fp_simulator",
+            "usage": usage_of(charge.prompt_tokens, sum(tokens for _, tokens, _ in texts)),
+            "system_fingerprint": FINGERPRINT,
         }
     )
 
 
-def _completion(body: Completion, charge: Charge, digest: bytes, wanted: int | None) -> bytes:
-    texts = [_text(charge, digest, index, wanted) for index in range(charge.choices)]
+def _completion(body: Completion, charge: Charge, seed: bytes, wanted: int | None) -> bytes:
+    texts = texts_of(charge, seed, wanted)
     return encode(
         {
-            "id": f"cmpl-{digest.hex()}",
+            "id": f"cmpl-{seed.hex()}",
             "object": "text_completion",
             "created": CREATED_S,
             "model": body.model,
@@ -110,7 +119,7 @@ def _completion(body: Completion, charge: Charge, digest: bytes, wanted: int | N
                 {"text": text, "index": index, "logprobs": None, "finish_reason": reason}
                 for index, (text, _, reason) in enumerate(texts)
             ],
-            "usage": _usage(charge.prompt_tokens, sum(tokens for _, tokens, _ in texts)),
+            "usage": usage_of(charge.prompt_tokens, sum(tokens for _, tokens, _ in texts)),
         }
     )
 
@@ -136,12 +145,12 @@ def _embedding(body: Embedding, charge: Charge) -> bytes:
     )
 
 
-def _response(body: Response, charge: Charge, digest: bytes, wanted: int | None) -> bytes:
-    text, tokens, reason = _text(charge, digest, 0, wanted)
+def _response(body: Response, charge: Charge, seed: bytes, wanted: int | None) -> bytes:
+    text, tokens, reason = _text(charge, seed, 0, wanted)
     is_cut = reason == "length"
     return encode(
         {
-            "id": f"resp_{digest.hex()}",
+            "id": f"resp_{seed.hex()}",
             "object": "response",
             "created_at": CREATED_S,
             "status": "incomplete" if is_cut else "completed",
@@ -153,7 +162,7 @@ def _response(body: Response, charge: Charge, digest: bytes, wanted: int | None)
             "output": [
                 {
                     "type": "message",
-                    "id": f"msg_{digest.hex()}",
+                    "id": f"msg_{seed.hex()}",
                     "status": "incomplete" if is_cut else "completed",
                     "role": "assistant",
                     "content": [{"type": "output_text", "text": text, "annotations": []}],

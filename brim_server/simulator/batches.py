@@ -1,14 +1,13 @@
 """The Batch API of the simulated provider, as OpenAI has it: files, batches that take `batch_s`, results; no limits."""
 
 import itertools
-from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 import msgspec
 
 from brim_server.simulator import answers, dialect
-from brim_server.simulator.bodies import charge_of
+from brim_server.simulator.bodies import charge_of, seed_of
 from brim_server.simulator.dialect import encode
 from brim_server.simulator.options import Options
 from brim_server.simulator.provider import METERED, Reply, Request
@@ -133,13 +132,12 @@ class Batches:
 
 def _answered(line: bytes, options: Options) -> tuple[str, int, bytes]:
     wanted = msgspec.json.decode(line, type=Line)
-    digest = sha256(bytes(wanted.body)).digest()[:16]
     try:
         body = METERED[wanted.url.encode()].decode(wanted.body)
         script = script_of(body.brim_sim, body.metadata, b"")
-        charge = charge_of(body, options)
+        charge, seed = charge_of(body, options), seed_of(bytes(wanted.body))
     except (ValueError, OverflowError, KeyError) as error:
         return wanted.custom_id, 400, dialect.invalid_request(str(error))
     if script is not None and script.status is not None:
         return wanted.custom_id, script.status, dialect.scripted_error(script.status, script.code, script.message)
-    return wanted.custom_id, 200, answers.answer(body, charge, digest, None)
+    return wanted.custom_id, 200, answers.answer(body, charge, seed, None)

@@ -4,7 +4,8 @@ A provider counts when the request arrives: prompt estimate (characters / 4, rou
 generate x the number of choices.
 """
 
-from typing import Any, Literal, assert_never
+from hashlib import sha256
+from typing import Any, Final, Literal, assert_never
 
 import msgspec
 
@@ -12,6 +13,7 @@ from brim_server.simulator.options import Options, PromptCount
 from brim_server.simulator.script import Script
 
 _encode = msgspec.json.Encoder().encode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 Message = dict[str, Any]
 Prompt = str | list[str | int | list[int]]
@@ -34,11 +36,16 @@ class _Call(msgspec.Struct, kw_only=True):
     brim_sim: Script | None = None
 
 
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
 class Chat(_Call, kw_only=True):
     messages: list[Message]
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: int | None = None
+    stream_options: StreamOptions | None = None
 
 
 class Completion(_Call, kw_only=True):
@@ -46,6 +53,7 @@ class Completion(_Call, kw_only=True):
     max_tokens: int | None = None
     n: int | None = None
     best_of: int | None = None
+    stream_options: StreamOptions | None = None
 
 
 class Embedding(_Call, kw_only=True):
@@ -60,7 +68,37 @@ class Response(_Call, kw_only=True):
     max_output_tokens: int | None = None
 
 
-Body = Chat | Completion | Embedding | Response
+Moderated = str | list[str | dict[str, Any]]
+"""One text, several, or the parts of one input."""
+
+
+class Moderation(_Call, kw_only=True):
+    input: Moderated
+    model: str = "omni-moderation-latest"
+
+
+Body = Chat | Completion | Embedding | Response | Moderation
+
+_UNSEEDED: Final = ("stream", "stream_options")
+
+
+def seed_of(request: bytes) -> bytes:
+    """16 bytes from which the answer to a readable request is drawn: the same whether it is streamed or not."""
+    fields = _decode_fields(request)
+    for name in _UNSEEDED:
+        fields.pop(name, None)
+    return sha256(_encode(fields)).digest()[:16]
+
+
+def streamed(body: Body) -> Chat | Completion | None:
+    """The body if it asks for events. Raises ValueError, naming the field, where there are none to be had."""
+    if isinstance(body, Chat | Completion):
+        if body.stream_options is not None and not body.stream:
+            raise ValueError("stream_options is only allowed when stream is true")
+        return body if body.stream else None
+    if body.stream:
+        raise ValueError("stream: the simulator streams chat completions and completions only")
+    return None
 
 
 def charge_of(body: Body, options: Options) -> Charge:
@@ -91,8 +129,28 @@ def charge_of(body: Body, options: Options) -> Charge:
             own = body.input
             characters = len(own) if isinstance(own, str) else _message_characters(own, options.count_prompt)
             return _charge((characters + len(body.instructions or "")) // 4, most, 1, 1)
+        case Moderation():
+            return _charge(sum(map(len, moderated_texts_of(body.input))) // 4, 0, 1, 1)
         case _:
             assert_never(body)
+
+
+def moderated_texts_of(given: Moderated) -> list[str]:
+    """The texts to be judged, each by itself; the parts of one input are one text, their pictures left out.
+
+    Raises ValueError when there is none, or texts and parts are mixed.
+    """
+    if isinstance(given, str):
+        return [given]
+    texts = [each for each in given if isinstance(each, str)]
+    parts = [each for each in given if not isinstance(each, str)]
+    if not 1 <= len(given) <= 2048 or (texts and parts):
+        raise ValueError("input must hold between 1 and 2048 texts, or parts only")
+    if any(part.get("type") not in ("text", "image_url") for part in parts):
+        raise ValueError("input: the type of a part must be text or image_url")
+    if any(part["type"] == "text" and not isinstance(part.get("text"), str) for part in parts):
+        raise ValueError("input: a part of type text must have a text")
+    return texts or [" ".join(part["text"] for part in parts if part["type"] == "text")]
 
 
 def prompts_of(prompt: Prompt) -> list[str]:

@@ -6,8 +6,19 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from brim_server.simulator import answers, dialect
-from brim_server.simulator.bodies import Body, Charge, Chat, Completion, Embedding, Response, charge_of
+from brim_server.simulator import answers, dialect, streams
+from brim_server.simulator.bodies import (
+    Body,
+    Charge,
+    Chat,
+    Completion,
+    Embedding,
+    Moderation,
+    Response,
+    charge_of,
+    seed_of,
+    streamed,
+)
 from brim_server.simulator.door import Admitted, Door, Refused, TooLarge
 from brim_server.simulator.ledger import Call, Ledger
 from brim_server.simulator.options import Options
@@ -24,6 +35,7 @@ METERED: Final[dict[bytes, msgspec.json.Decoder[Any]]] = {
     b"/v1/completions": msgspec.json.Decoder(Completion),
     b"/v1/embeddings": msgspec.json.Decoder(Embedding),
     b"/v1/responses": msgspec.json.Decoder(Response),
+    b"/v1/moderations": msgspec.json.Decoder(Moderation),
 }
 """The endpoints that are limited and counted."""
 
@@ -40,13 +52,16 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """Answer so: `head` holds further header lines; `delay_s` from now. Whoever sends it ends `call`."""
+    """Answer so: `head` holds further header lines; `delay_s` from now. Whoever sends it ends `call`.
+
+    is_stream: the body is events, each with its empty line."""
 
     status: int
     body: bytes
     head: bytes = b""
     delay_s: float = 0.0
     call: Call | None = None
+    is_stream: bool = False
 
 
 class Silence(msgspec.Struct, frozen=True):
@@ -107,8 +122,7 @@ class Provider:
         try:
             body: Body = METERED[request.path].decode(request.body)
             model = body.model
-            if body.stream:
-                raise ValueError("stream: the simulator does not stream; leave it out")
+            streamed(body)
             charge = charge_of(body, options)
             script = script_of(body.brim_sim, body.metadata, request.script)
         except (
@@ -130,7 +144,7 @@ class Provider:
                 if script is not None and is_struck:
                     self._strikes.struck(script, digest)
                     return self._strike(script, call, now_us)
-                return self._serve(body, charge, digest, script, call, now_us)
+                return self._serve(body, charge, seed_of(request.body), script, call, now_us)
             case Refused() as refused:
                 call = self._book(now_us, digest, body, charge, refused.dimension)
                 head = dialect.retry_after_headers(refused.retry_after_us, options.retry_after)
@@ -140,7 +154,7 @@ class Provider:
                 return Reply(429, dialect.request_too_large(model, too_large), self._head(now_us), 0.0, call)
 
     def _serve(
-        self, body: Body, charge: Charge, digest: bytes, script: Script | None, call: Call, now_us: int
+        self, body: Body, charge: Charge, seed: bytes, script: Script | None, call: Call, now_us: int
     ) -> Outcome:
         delay_s = self._delay_s(script)
         fault: _Fault = "none" if self._is_flawless else self._draw()
@@ -149,7 +163,8 @@ class Provider:
         match fault:
             case "none":
                 wanted = None if script is None else script.completion_tokens
-                return Reply(200, answers.answer(body, charge, digest, wanted), self._head(now_us), delay_s, call)
+                answer, is_stream = _answered(body, charge, seed, wanted)
+                return Reply(200, answer, self._head(now_us), delay_s, call, is_stream)
             case "error":
                 return Reply(500, dialect.scripted_error(500, None, None), self._head(now_us), delay_s, call)
             case "hang":
@@ -159,10 +174,9 @@ class Provider:
             case "garbage":
                 return Reply(200, GARBAGE, self._head(now_us), delay_s, call)
             case "odd":
-                plain = answers.answer(body, charge, digest, None)
-                return Reply(
-                    200, plain.replace(b'"content":"', b'"content":"' + ODD, 1), self._head(now_us), delay_s, call
-                )
+                plain, is_stream = _answered(body, charge, seed, None)
+                odd = plain.replace(b'"content":"', b'"content":"' + ODD, 1)
+                return Reply(200, odd, self._head(now_us), delay_s, call, is_stream)
 
     def _strike(self, script: Script, call: Call, now_us: int) -> Outcome:
         call.fault = "hang" if script.hang else "reset" if script.reset else "garbage" if script.garbage else "error"
@@ -219,6 +233,14 @@ class Provider:
                 return fault
             drawn -= rate
         return "none"
+
+
+def _answered(body: Body, charge: Charge, seed: bytes, wanted: int | None) -> tuple[bytes, bool]:
+    """(body of the 200, whether it is events)."""
+    asks_for_events = streamed(body)
+    if asks_for_events is not None:
+        return streams.events(asks_for_events, charge, seed, wanted), True
+    return answers.answer(body, charge, seed, wanted), False
 
 
 def _rates(options: Options) -> tuple[tuple[_Fault, float], ...]:

@@ -19,6 +19,7 @@ _STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}\r\n".encode() for status in range(200, 600)
 }
 _JSON: Final = b"content-type: application/json\r\n"
+_EVENTS: Final = b"content-type: text/event-stream; charset=utf-8\r\n"
 _CLOSE: Final = b"connection: close\r\n"
 _GO_ON: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _MOST_PIPELINED: Final = 64
@@ -239,6 +240,8 @@ class Connection(asyncio.Protocol):
 
 
 def _payload(reply: Reply, is_last: bool) -> bytes:
+    if reply.is_stream:
+        return _stream_payload(reply, is_last)
     return b"%s%s%s%scontent-length: %d\r\n\r\n%s" % (
         _STATUS_LINES[reply.status],
         _JSON,
@@ -247,3 +250,14 @@ def _payload(reply: Reply, is_last: bool) -> bytes:
         len(reply.body),
         reply.body,
     )
+
+
+def _stream_payload(reply: Reply, is_last: bool) -> bytes:
+    """Events in a chunk each, as they would come one by one; up to the end of the connection if this is its last
+    answer, which also suits a caller of HTTP/1.0."""
+    start = _STATUS_LINES[reply.status] + _EVENTS + reply.head
+    if is_last:
+        return b"%s%s\r\n%s" % (start, _CLOSE, reply.body)
+    events = reply.body.split(b"\n\n")[:-1]
+    chunks = b"".join([b"%x\r\n%s\n\n\r\n" % (len(event) + 2, event) for event in events])
+    return b"%stransfer-encoding: chunked\r\n\r\n%s0\r\n\r\n" % (start, chunks)

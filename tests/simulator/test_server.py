@@ -181,7 +181,7 @@ async def test_a_missing_key_is_401_and_an_arrival() -> None:
     [
         ({"model": "m"}, "messages"),
         (chat(n="two"), "n"),
-        (chat(stream=True), "stream"),
+        (chat(stream_options={"include_usage": True}), "stream_options"),
         (chat(brim_sim={"stauts": 500}), "stauts"),
         (chat(brim_sim={"status": 200}), "brim_sim.status"),
     ],
