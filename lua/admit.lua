@@ -62,7 +62,7 @@ local function decide()
     for i = 1, #line, 2 do parking.hand_on(line[i]) end
     return { 'refused', 0, '', 0 }
   end
-  for i = 1, #line, 2 do parking.promote(line[i]) end
+  for i = 1, #line, 2 do parking.promote(line[i], 1) end
   reply = granted()
   if reply then return reply end
   t = t and direct.load(ticket)

@@ -83,10 +83,11 @@ for i = FIRST, #ARGV, WIDTH_OF_LEASE do
   local fence, target = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
   local packed = redis.call('HGET', key.leases, lease.id(queue_name, batch, e.position))
   local l = packed and lease.unpack(packed) or nil
-  if l and l.fence == fence then
+  -- A lease that this call made and whose answer was lost has no booking yet.
+  if l and (l.fence == fence or l.holder == holder and l.bucket == LONG_AGO) then
     l.id = lease.id(queue_name, batch, e.position)
     write(l)
-    reply[#reply + 1] = fence
+    reply[#reply + 1] = l.fence
   else
     reply[#reply + 1] = l and 0 or take_up(queue_name, batch, e, target)
   end

@@ -45,6 +45,7 @@ local PROMISED = 1e-5 -- what a token within a pool's smallest share costs its q
 local VISITS = slots + 64 -- bound of the walk
 local PARKED = 32 -- flows that one call parks: each costs as much as granting several entries
 local REFILL_LEASE_MS = 2000
+local ASIDE_MS = 30000 -- an entry that waits for its fallback by itself is looked at so often: a resume does not know of it
 local TIMER_TERM_MS = 1000 -- so long a worker holds the timer in a row
 
 local granted = {} -- leases of this call
@@ -185,7 +186,7 @@ local function serve_entry(q, listed)
   local found = admission.try(q, f, e, q.ahead)
   if found.blocked == 'queue' and e.target > 0 then
     -- Only this entry moved to a fallback: the others of its queue must not wait for that connection.
-    flow.put_aside(f.queue, f.batch, { e.text }, now + math.max(CROWDED_MS, found.by[1][2]))
+    flow.put_aside(f.queue, f.batch, { e.text }, now + math.min(ASIDE_MS, math.max(CROWDED_MS, found.by[1][2])))
     listed.at, listed.taken = listed.at + 1, listed.taken + 1
     return 'served'
   elseif found.blocked then

@@ -78,7 +78,7 @@ local function observe(id, connection, age_ms, refilled, limits, uses, calls)
   for _, use in ipairs(uses) do
     local code, name = use[1], use[2]
     local report = { limit = use[3], used = use[4], reset_ms = use[5], rounded_to = use[6], refilled = refilled == 1,
-                     moment = shard.now - age_ms, refused = connection and connection.st[EASE] < 1 }
+                     moment = shard.now - age_ms, refused = connection and recovery.burst(connection) < 1 }
     local books = model or connection
     local limit, dim = learned.find(books, code, name), code .. '.' .. name
     seen.dims[dim] = seen.dims[dim] or learned.dim()

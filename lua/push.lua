@@ -49,6 +49,8 @@ end
 redis.call('HSET', state, 'cursor', next_cursor, 'end_', math.max(f.end_, last), 'sealed', sealed, 'refill_until', 0)
 f.cursor, f.end_, f.sealed = next_cursor, math.max(f.end_, last), sealed == '1'
 if version > f.version then
+  -- It may wait on a budget that binds it no more: the next visit parks it where it belongs.
+  flow.withdraw(f)
   redis.call('HSET', state, 'version', version, 'weight', weight, 'budgets', cmsgpack.pack(budgets), 'paused', paused)
   f.paused = paused == '1'
 end

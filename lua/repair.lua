@@ -50,6 +50,8 @@ redis.call('PERSIST', state)
 f.dead = false
 f.cursor, f.end_ = cursor, last
 if version > f.version then
+  -- It may wait on a budget that binds it no more: the next visit parks it where it belongs.
+  flow.withdraw(f)
   redis.call('HSET', state, 'version', version, 'weight', weight, 'budgets', cmsgpack.pack(budgets), 'paused', paused)
   f.paused = paused == '1'
 end

@@ -43,7 +43,7 @@ for i = 3, #ARGV do
     budget.fade(known)
   end
   if known and spent or kept and not known then presumption.book(budget.load(id)) end
-  parking.hand_on(id)
+  if budget.load(id) ~= known then parking.hand_on(id) end
 end
 budget.save()
 shard.write_clock()

@@ -47,7 +47,7 @@ function budget.load(id)
     return nil
   end
   b = { id = id, key = hash, def = decode(def), st = cmsgpack.unpack(st), v = tonumber(v or 0), dirty = false, moved = {},
-        bucket = math.floor(shard.now / SUB_MS) }
+        gone = {}, bucket = math.floor(shard.now / SUB_MS) }
   budget.loaded[id] = b
   for _, limit in ipairs(b.def.limits) do window.slide(b, limit) end
   return b
@@ -207,9 +207,9 @@ function budget.save()
         args[#args + 1] = name
         args[#args + 1] = (requests + delta[1]) .. ' ' .. (tokens + delta[2])
       end
-      b.moved = {}
-      b.dirty = false
+      if #b.gone > 0 then redis.call('HDEL', b.key, unpack(b.gone)) end
       redis.call('HSET', b.key, unpack(args))
+      b.moved, b.gone, b.dirty = {}, {}, false
       budget.fade(b)
     end
   end
@@ -257,5 +257,5 @@ function budget.define(id, packed, known, spent)
   redis.call('PERSIST', hash)
   -- What was booked in earlier sub-buckets in this call is in the sums already, so it must be written there too.
   budget.loaded[id] = { id = id, key = hash, def = def, st = st, v = known and known.v or 0, dirty = true,
-                        moved = known and known.moved or {}, bucket = now_bucket }
+                        moved = known and known.moved or {}, gone = known and known.gone or {}, bucket = now_bucket }
 end

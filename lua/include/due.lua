@@ -3,6 +3,7 @@
 local due = {}
 
 local MOST = 16 -- flows and budgets looked at in one call
+local PROMOTED = 64 -- waiters that all budgets together promote in one call
 local DEFERRED = 128 -- entries of a flow that come back in one call
 local SUSPECTS = 4 -- of them suspects: nobody may hold two, so more would only be put aside again
 local SUSPECTS_AGAIN_MS = 50
@@ -49,7 +50,11 @@ end
 
 function due.budgets()
   local ids = redis.call('ZRANGEBYSCORE', key.budgets_due, '-inf', shard.now, 'LIMIT', 0, MOST)
-  for _, id in ipairs(ids) do parking.promote(id) end
+  local left = PROMOTED
+  for _, id in ipairs(ids) do
+    if left <= 0 then return true end
+    left = left - parking.promote(id, left)
+  end
   -- The net below the budgets: a parked queue whose time has long passed is let go.
   local overdue = redis.call('ZRANGEBYSCORE', key.standby, '-inf', shard.now - STANDBY_NET_MS, 'LIMIT', 0, 4)
   for _, name in ipairs(overdue) do parking.free_queue(name) end

@@ -84,9 +84,11 @@ function flow.withdraw(f)
   if redis.call('ZREM', key.queue(f.queue), f.batch) == 1 then parking.look_again(f.queue) end
   if f.parked then
     budget.changed_line(f.parked)
-    redis.call('ZREM', key.waiting(f.parked), 'f|' .. f.queue .. '|' .. f.batch)
+    local id = f.parked
+    redis.call('ZREM', key.waiting(id), 'f|' .. f.queue .. '|' .. f.batch)
     redis.call('HDEL', flow.state_key(f.queue, f.batch), 'parked', 'need')
     f.parked = nil
+    parking.look_soon(id)
   end
 end
 

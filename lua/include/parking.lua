@@ -7,8 +7,9 @@ local direct = {} -- include direct: single calls in the same lines, as 'd|<tick
 
 local COALESCE_MS = 25 -- wake for a paced budget at most every 25 ms; the burst covers what came due meanwhile
 local PASSING = 8 -- entries, flows or waiters looked at behind one that holds its place
-local DIVERTED = 512 -- queues that go on elsewhere at once when a budget is shut; the others when they are promoted
+local DIVERTED = 256 -- queues that go on elsewhere at once when a budget is shut; the others when they are promoted
 local AGAIN_MS = 50 -- a budget that promoted and still has headroom and waiters is due again
+local HANDED_ON = 16 -- waiters that one budget promotes when something ends
 
 -- When to look at a budget next.
 local function due(id, wait_ms)
@@ -78,9 +79,20 @@ function parking.free_queue(name)
   if redis.call('EXISTS', key.queue(name)) == 1 then queue.activate(name, true) end
 end
 
+-- Who held a place at a budget is gone: those behind it are looked at at once.
+function parking.look_soon(id)
+  if redis.call('EXISTS', key.waiting(id)) == 1 then due_by(id, 0) end
+end
+
 -- A queue may wait for what it needs no more.
 function parking.look_again(name)
-  if redis.call('HEXISTS', key.queue_state(name), 'parked') == 1 then parking.free_queue(name) end
+  local parked, packed = unpack(redis.call('HMGET', key.queue_state(name), 'parked', 'def'))
+  if not parked then return end
+  parking.free_queue(name)
+  local def = packed and queue.decode(packed)
+  for _, ids in ipairs(def and { def.targets, def.budgets, def.models, def.pools } or {}) do
+    for _, id in ipairs(ids) do parking.look_soon(id) end
+  end
 end
 
 -- An entry that moved to a fallback came back: its queue may wait for the first target, which is not what it needs.
@@ -135,8 +147,8 @@ local function passing(b, waiting, head, wait_ms)
   return nil, wait_ms
 end
 
--- Promote what a budget admits now, in order of virtual time, and set when to look again. Answers how many.
-function parking.promote(id)
+-- Promote what a budget admits now, in order of virtual time, so many at most, and set when to look again. Answers how many.
+function parking.promote(id, most)
   local waiting = key.waiting(id)
   local stuck_ms = direct.promote(id)
   if stuck_ms then
@@ -150,7 +162,7 @@ function parking.promote(id)
   end
   local b, need = budget.load(id), need_of(first)
   local wait_ms = b and budget.wait(b, need) or 1000
-  local members
+  local members, again_ms = nil, AGAIN_MS
   if wait_ms > 0 then
     local member
     if b then member, wait_ms = passing(b, waiting, need, wait_ms) end
@@ -161,7 +173,8 @@ function parking.promote(id)
     members = { member }
   else
     local room = wait_ms < 0 and 1 or budget.room(b, need)
-    members = redis.call('ZRANGE', waiting, 0, math.min(room, 16) - 1)
+    members = redis.call('ZRANGE', waiting, 0, math.min(room, most) - 1)
+    if room > most then again_ms = 0 end
   end
   if b then b.first = nil end
   for _, member in ipairs(members) do
@@ -176,7 +189,7 @@ function parking.promote(id)
   end
   if stuck_ms then
     due(id, stuck_ms)
-  elseif redis.call('EXISTS', waiting) == 1 then due(id, AGAIN_MS) else redis.call('ZREM', key.budgets_due, id) end
+  elseif redis.call('EXISTS', waiting) == 1 then due(id, again_ms) else redis.call('ZREM', key.budgets_due, id) end
   return #members
 end
 
@@ -191,5 +204,5 @@ end
 
 -- Capacity was freed: hand it to the first waiter at once.
 function parking.hand_on(id)
-  if redis.call('EXISTS', key.waiting(id)) == 1 then parking.promote(id) end
+  if redis.call('EXISTS', key.waiting(id)) == 1 then parking.promote(id, HANDED_ON) end
 end

@@ -45,6 +45,8 @@ end
 
 local shard = { woken = false, claiming = false }
 
+local SLOWER = 0.05 -- share of its time that a shard ahead of its server gives up until they agree
+
 -- The rule of every script: an epoch that is not the caller's ends the call before anything is written.
 function shard.refuses(epoch)
   local ruling = redis.call('GET', KEYS[1])
@@ -52,17 +54,22 @@ function shard.refuses(epoch)
   return { 'epoch', ruling or '' }
 end
 
--- Server time in ms, never backwards (a failover or an adjusted clock may set it back), and the virtual time V of the
--- shard's queues. Read once per script.
+-- Server time in ms, never backwards, and the virtual time V of the shard's queues. Read once per script.
+-- A failover or an adjusted clock may set the server's time back. The shard's own then goes on from where it was, ahead of
+-- the server's, and falls back to it slowly: a little slower than time, which is the safe side for every limit.
 function shard.read_clock()
-  local last, virtual = unpack(redis.call('HMGET', key.clock, 'now', 'v'))
-  shard.now = math.max(read_server_ms(), tonumber(last or 0))
+  local last, virtual, ahead = unpack(redis.call('HMGET', key.clock, 'now', 'v', 'ahead'))
+  local server_ms, last_ms, ahead_ms = read_server_ms(), tonumber(last or 0), tonumber(ahead or 0)
+  if ahead_ms > 0 then ahead_ms = math.max(0, ahead_ms - SLOWER * math.max(0, server_ms + ahead_ms - last_ms)) end
+  if server_ms + ahead_ms < last_ms then ahead_ms = last_ms - server_ms end
+  shard.now, shard.ahead = math.floor(server_ms + ahead_ms), ahead and ahead_ms or ahead_ms > 0 and ahead_ms
   shard.virtual = tonumber(virtual or 0)
   return shard.now
 end
 
 function shard.write_clock()
   redis.call('HSET', key.clock, 'now', shard.now, 'v', shard.virtual)
+  if shard.ahead then redis.call('HSET', key.clock, 'ahead', shard.ahead) end
 end
 
 -- One token in the list at most: it wakes one idle worker, and a claim that leaves work pushes it again. While a claim

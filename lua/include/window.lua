@@ -43,7 +43,8 @@ function window.slide(b, limit)
         st[at + SUM_R] = st[at + SUM_R] - requests
         st[at + SUM_T] = st[at + SUM_T] - tokens
       end
-      redis.call('HDEL', b.key, unpack(gone))
+      -- Deleted with the sums that they left: a script that does not save leaves both as they were.
+      for _, name in ipairs(gone) do b.gone[#b.gone + 1] = name end
     end
     st[at + OLDEST] = lowest
   end
@@ -118,6 +119,8 @@ function window.book(b, limit, bucket, requests, tokens)
   if requests + tokens < 0 and bucket < st[at + SINCE] then return end
   b.dirty = true
   if limit.sub_buckets == nil then
+    -- Of another period, or nobody knows when (0): nothing of the present one.
+    if bucket <= 0 then return end
     if bucket < b.bucket and quota_index(limit.quota, bucket * SUB_MS, limit.zone) ~= st[at + CUR] then return end
     st[at + SUM_R], st[at + SUM_T] = st[at + SUM_R] + requests, st[at + SUM_T] + tokens
   elseif bucket >= b.bucket then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scheduler.domain.work import Limit, Settlement
 from scheduler.engine import keys
 from scheduler.ports.engine import EpochLost
 from scheduler.services.recovery import ANNOUNCED_S
@@ -203,3 +204,34 @@ async def test_the_flow_of_another_batch_does_not_stand_in(bench: Bench) -> None
     await define(bench)
     await bench.push(2, count=1)
     assert await bench.engine.announce(SHARD, "w1", LEASE_MS, leases) == {}
+
+
+async def test_an_announcement_whose_answer_was_lost_may_be_repeated(bench: Bench) -> None:
+    await define(bench)
+    await bench.push(count=3)
+    held = (await bench.claim(slots=2)).leases
+    await lose_everything(bench)
+    await define(bench)
+    await bench.push(count=3)
+    first = await bench.engine.announce(SHARD, "w1", LEASE_MS, held)
+    assert None not in first.values()
+    assert await bench.engine.announce(SHARD, "w1", LEASE_MS, held) == first
+    assert set((await bench.engine.announce(SHARD, "w2", LEASE_MS, held)).values()) == {None}
+
+
+async def test_a_lease_of_before_the_loss_gives_a_quota_nothing_that_it_never_took(bench: Bench) -> None:
+    lifetime = Limit("LIFETIME", None, 1_000)
+    await bench.limit("c", lifetime)
+    await bench.queue()
+    await bench.push(count=3, tokens=400)
+    held = (await bench.claim(slots=1)).leases
+    await lose_everything(bench)
+    bench.versions.clear()
+    await bench.limit("c", lifetime, spent=True)
+    await bench.queue()
+    await bench.push(count=10, tokens=400)
+    (name,) = (await bench.engine.announce(SHARD, "w1", LEASE_MS, held)).values()
+    assert name is not None
+    await bench.engine.settle(SHARD, [Settlement(name, 100, 0, 0)])
+    await bench.engine.recovered(SHARD)
+    assert len((await bench.claim()).leases) == 2

@@ -223,3 +223,15 @@ async def test_accounts_of_addresses_are_forgotten_when_they_count_no_more(bench
     await bench.push(count=2, budgets=("address-k-1",))
     await bench.claim()
     assert await bench.redis.ttl(f"{keys.prefix(SHARD)}budget:address-k-1") > 86_400, "use keeps it"
+
+
+async def test_a_window_beside_a_quota_gives_back_all_it_counted_whoever_looks_first(bench: Bench) -> None:
+    await bench.limit("c", minute(requests=60), DAY)
+    await bench.queue()
+    await use(bench, 40)
+    for _ in range(260):
+        await bench.after(250)
+        await bench.engine.checkpoint(SHARD, 500)
+    (window, _) = (await bench.engine.headroom(SHARD, ["c"]))["c"].limits
+    assert window.requests_used == 0
+    assert await use(bench, 60, flow=2) == 60

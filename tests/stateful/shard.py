@@ -25,7 +25,7 @@ for _, name in ipairs(zsets) do
   reply[#reply + 1] = all(name)
 end
 reply[#reply + 1] = redis.call('HGETALL', prefix .. 'leases')
-reply[#reply + 1] = redis.call('HMGET', prefix .. 'clock', 'now', 'v')
+reply[#reply + 1] = redis.call('HMGET', prefix .. 'clock', 'now', 'v', 'ahead')
 reply[#reply + 1] = redis.call('GET', prefix .. 'timer') or ''
 reply[#reply + 1] = redis.call('LLEN', prefix .. 'wake')
 local queues, flows, budgets, at = {}, {}, {}, 1
@@ -101,6 +101,7 @@ class Seen:
     flows_due: dict[str, float]
     leases: dict[str, list[Any]]
     now_ms: float
+    ahead_ms: float
     virtual: float
     timer_ms: float | None
     tokens: int
@@ -128,6 +129,7 @@ def _seen(raw: list[Any]) -> Seen:
         _scores(flows_due),
         {name: msgspec.msgpack.decode(packed) for name, packed in _fields(leases).items()},
         float(clock[0] or 0),
+        float(clock[2] or 0),
         float(clock[1] or 0),
         float(timer.split(b"|")[0]) if timer else None,
         tokens,
