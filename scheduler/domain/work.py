@@ -275,11 +275,13 @@ class LimitHeadroom:
 
 @dataclass(frozen=True, slots=True)
 class FlowState:
-    """A flow's window as the engine holds it. end: last stored position it knows of."""
+    """A flow's window as the engine holds it. end: last stored position it knows of. version: row version of the batch
+    whose control state (weight, budgets, pause) it has."""
 
     generation: int
     cursor: int
     end: int
+    version: int
     waiting: int
     deferred: int
     leased: int

@@ -45,7 +45,7 @@ async def flows(client: Redis, shard: int, refs: Sequence[FlowRef]) -> dict[Flow
     """The windows of flows, in one round trip; unknown flows are left out."""
     pipeline = client.pipeline(transaction=False)
     for ref in refs:
-        pipeline.hmget(keys.flow_state(shard, ref), ["gen", "cursor", "end_", "leased", "dead", "paused"])
+        pipeline.hmget(keys.flow_state(shard, ref), ["gen", "cursor", "end_", "version", "leased", "dead", "paused"])
         pipeline.llen(keys.flow(shard, ref))
         pipeline.zcard(keys.flow_deferred(shard, ref))
     replies = await pipeline.execute() if refs else []
@@ -53,9 +53,9 @@ async def flows(client: Redis, shard: int, refs: Sequence[FlowRef]) -> dict[Flow
     for ref, (state, waiting, deferred) in zip(refs, zip(*[iter(replies)] * 3, strict=True), strict=True):
         if state[0] is None:
             continue
-        generation, cursor, end, leases = (int(float(value)) for value in state[:4])
+        generation, cursor, end, version, leases = (int(float(value)) for value in state[:5])
         known[ref] = FlowState(
-            generation, cursor, end, waiting, deferred, leases, dead=state[4] == b"1", paused=state[5] == b"1"
+            generation, cursor, end, version, waiting, deferred, leases, dead=state[5] == b"1", paused=state[6] == b"1"
         )
     return known
 

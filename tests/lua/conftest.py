@@ -101,6 +101,13 @@ class Bench:
         definition = FlowDefinition(flow_of(number, queue), 1, weight, tuple(budgets), end or last)
         return await self.engine.push(SHARD, definition, generation, cursor, last, entries)
 
+    async def control(
+        self, number: int, version: int, *, weight: float = 4.0, budgets: Sequence[str] = (), paused: bool = False
+    ) -> None:
+        """Tell the control state of flow `number` in a version of its batch."""
+        definition = FlowDefinition(flow_of(number), version, weight, tuple(budgets), 0, paused=paused)
+        await self.engine.set_flow(SHARD, definition)
+
     async def claim(
         self,
         slots: int = 64,

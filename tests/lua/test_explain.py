@@ -174,7 +174,7 @@ async def test_the_binding_limit_is_named_and_its_start_comes_true(bench: Bench,
 
 async def test_a_paused_batch_waits_for_a_person(bench: Bench) -> None:
     await _connection(bench, minute(60), count=5)
-    await bench.engine.pause(SHARD, flow_of(1), 2)
+    await bench.control(1, 2, paused=True)
     found = await forecast_of(bench, 3)
     assert found.start_ms is None
     assert found.binding is not None

@@ -1,6 +1,6 @@
 """settle, release, renew, reclaim: how the right to run ends, and what the budgets keep."""
 
-from scheduler.domain.work import Fence, FlowDefinition, LeaseRef, PauseCause, Refund, Release, Settlement
+from scheduler.domain.work import Fence, FlowDefinition, LeaseRef, Limit, PauseCause, Refund, Release, Settlement
 from scheduler.engine import keys
 from tests.lua.conftest import SHARD, Bench, flow_of, minute
 
@@ -167,12 +167,26 @@ async def test_a_paused_flow_waits_and_goes_on(bench: Bench) -> None:
     await bench.limit("c")
     await bench.queue()
     await bench.push(1, 4)
-    await bench.engine.pause(SHARD, flow_of(1), 5)
+    await bench.control(1, 5, paused=True)
     assert (await bench.claim()).leases == ()
-    await bench.engine.resume(SHARD, flow_of(1), 4)
+    await bench.control(1, 4)
     assert (await bench.claim()).leases == ()
-    await bench.engine.resume(SHARD, flow_of(1), 6)
+    await bench.control(1, 6)
     assert len((await bench.claim()).leases) == 4
+
+
+async def test_a_pause_that_overtakes_a_new_limit_brings_it(bench: Bench) -> None:
+    await bench.limit("c")
+    await bench.queue()
+    await bench.push(1, 10)
+    await bench.limit("batch-1", Limit("LIFETIME", 2, None))
+    await bench.control(1, 3, weight=16, budgets=["batch-1"], paused=True)
+    await bench.control(1, 2, weight=16, budgets=["batch-1"])
+    assert (await bench.claim()).leases == ()
+    await bench.control(1, 4, weight=16, budgets=["batch-1"])
+    assert len((await bench.claim()).leases) == 2
+    state = (await bench.engine.flows(SHARD, [flow_of(1)]))[flow_of(1)]
+    assert (state.version, state.paused) == (4, False)
 
 
 async def test_a_changed_flow_leaves_the_budget_that_binds_it_no_more(bench: Bench) -> None:
@@ -182,10 +196,9 @@ async def test_a_changed_flow_leaves_the_budget_that_binds_it_no_more(bench: Ben
     await bench.push(1, 10, budgets=["batch-1"])
     assert len((await bench.claim()).leases) == 2
     assert (await bench.claim()).leases == ()
-    definition = FlowDefinition(flow_of(1), 2, 16.0, (), 10)
-    await bench.engine.set_flow(SHARD, definition)
+    await bench.control(1, 2, weight=16)
     assert len((await bench.claim()).leases) == 8
-    await bench.engine.set_flow(SHARD, FlowDefinition(flow_of(1), 1, 1.0, ("batch-1",), 10))
+    await bench.control(1, 1, weight=1, budgets=["batch-1"])
     assert await bench.redis.zcard("brim:{3}:budget:batch-1:waiting") == 0
 
 
@@ -195,7 +208,7 @@ async def test_a_raised_priority_counts_from_the_next_claim(bench: Bench) -> Non
     await bench.push(1, 500, weight=4)
     await bench.push(2, 500, weight=4)
     await bench.settle((await bench.claim()).leases)
-    await bench.engine.set_flow(SHARD, FlowDefinition(flow_of(2), 2, 16.0, (), 500))
+    await bench.control(2, 2, weight=16)
     served = [lease.ref.flow for _ in range(4) for lease in (await bench.claim()).leases]
     assert 3.5 < served.count(flow_of(2)) / served.count(flow_of(1)) < 4.5
 

@@ -14,7 +14,7 @@ async def test_a_push_that_ends_a_pause_makes_what_waits_claimable(bench: Bench)
     await bench.limit("c")
     await bench.queue()
     await bench.push(1, 3)
-    await bench.engine.pause(SHARD, flow_of(1), 2)
+    await bench.control(1, 2, paused=True)
     assert await bench.engine.push(SHARD, FlowDefinition(flow_of(1), 3, 4.0, (), 3), 1, 3, 3, [])
     assert len((await bench.claim()).leases) == 3
 

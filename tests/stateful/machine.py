@@ -42,7 +42,7 @@ class Machine(Endings):
                 self._fill(operation)
             case op.Settle() | op.Release() | op.Renew() | op.Reclaim():
                 self.end(operation)
-            case op.Pause() | op.Resume() | op.Cancel() | op.Bury() | op.SetFlow():
+            case op.Cancel() | op.Bury() | op.SetFlow():
                 self._control(operation)
             case _:
                 assert_never(operation)
@@ -211,14 +211,10 @@ class Machine(Endings):
 
     # Control of flows.
 
-    def _control(self, operation: op.Pause | op.Resume | op.Cancel | op.Bury | op.SetFlow) -> None:
+    def _control(self, operation: op.Cancel | op.Bury | op.SetFlow) -> None:
         flow = self.model.flows[operation.flow]
         queue, batch = codec.flow_address(FLOWS[flow.number])
         match operation:
-            case op.Pause(_, stale):
-                self._switch("pause", flow, stale, paused=True)
-            case op.Resume(_, stale):
-                self._switch("resume", flow, stale, paused=False)
             case op.SetFlow():
                 self._set_flow(flow, operation)
             case op.Cancel():
@@ -234,15 +230,6 @@ class Machine(Endings):
                     flow.forget()
                     self.shard.delete(f"{PREFIX}flow:{FLOWS[flow.number].queue.resource_id}:{batch}:state")
                     self.run("headroom")
-
-    def _switch(self, script: str, flow: Flow, stale: bool, *, paused: bool) -> None:
-        """Pause or resume."""
-        version = flow.version + (0 if stale else 1)
-        ignored = not flow.known or flow.dead or stale
-        if not ignored:
-            flow.version, flow.paused = version, paused
-        reply = self.run(script, *codec.flow_address(FLOWS[flow.number]), version)
-        assert (reply[0] == b"ignored") == ignored, f"{script} answered {reply}"
 
     def _set_flow(self, flow: Flow, s: op.SetFlow) -> None:
         version = flow.version + (0 if s.stale else 1)

@@ -106,18 +106,6 @@ class Reclaim:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    flow: int
-    stale: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    flow: int
-    stale: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Cancel:
     flow: int
 
@@ -170,8 +158,6 @@ Operation = (
     | Release
     | Renew
     | Reclaim
-    | Pause
-    | Resume
     | Cancel
     | Bury
     | Repair
@@ -237,6 +223,10 @@ def _set_flow(d: _Digits) -> SetFlow:
     return SetFlow(d.below(len(FLOWS)), d.one_of((4.0, 1.0, 16.0)), not d.rarely(3), d.rarely(6), d.rarely(6))
 
 
+def _pause(d: _Digits, *, paused: bool) -> SetFlow:
+    return SetFlow(d.below(len(FLOWS)), 4.0, bound=True, paused=paused, stale=d.rarely(4))
+
+
 def _claim(d: _Digits) -> Claim:
     holder, slots = d.one_of(HOLDERS), d.one_of((8, 1, 3, 16, 64))
     crowded = tuple(budget for i, budget in enumerate(CONNECTIONS) if (d.value >> i) & 1) if d.rarely(4) else ()
@@ -274,8 +264,8 @@ _KINDS: tuple[tuple[int, Callable[[_Digits], Operation]], ...] = (
     (2, _set_queue),
     (3, lambda d: Refill(d.below(8), d.one_of((8, 3, 1, 0)))),
     (2, lambda d: Reclaim(d.one_of(HOLDERS), d.one_of(_LEASE_MS))),
-    (1, lambda d: Pause(d.below(len(FLOWS)), d.rarely(4))),
-    (1, lambda d: Resume(d.below(len(FLOWS)), d.rarely(4))),
+    (1, lambda d: _pause(d, paused=True)),
+    (1, lambda d: _pause(d, paused=False)),
     (1, lambda d: Cancel(d.below(len(FLOWS)))),
     (1, lambda d: Bury(d.below(len(FLOWS)))),
     (1, _repair),
