@@ -13,8 +13,8 @@ import structlog
 from scheduler.domain.errors import Unavailable
 from workers.duty import backoff_s, pause
 
-LISTEN_S = 0.5
-"""One wait for a token: two commands a second of an idle process, and so much its drain waits at most."""
+LISTEN_S = 2.0
+"""One wait for a token: a command every two seconds of an idle process, and so much its drain waits at most."""
 POLLED = 4
 """Shards that one safety poll claims from, in turn: what an idle worker costs Redis is bounded."""
 

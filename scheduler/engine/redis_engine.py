@@ -41,6 +41,8 @@ from scheduler.ports.engine import EpochLost
 from scheduler.settings import Settings
 
 MOST_RECLAIMED = 128
+PAGE = 64
+"""Definitions of one call: each may hand capacity on to those that wait for it, and no script may take long."""
 FENCE_BITS = 32
 """Leases of one epoch that are numbered apart from those of all others: 2^32; 2^21 epochs fit exactly into Lua's
 numbers."""
@@ -203,13 +205,14 @@ class RedisEngine:
 
     async def set_limits(self, shard: int, definitions: Sequence[BudgetDefinition], *, spent: bool = False) -> None:
         """Create or change budgets."""
-        if definitions:
-            await self._run("set_limits", shard, int(spent), *map(codec.budget_argument, definitions))
+        for start in range(0, len(definitions), PAGE):
+            page = definitions[start : start + PAGE]
+            await self._run("set_limits", shard, int(spent), *map(codec.budget_argument, page))
 
     async def set_queues(self, shard: int, definitions: Sequence[QueueDefinition]) -> None:
         """Create or change queues."""
-        if definitions:
-            await self._run("set_queues", shard, *map(codec.queue_argument, definitions))
+        for start in range(0, len(definitions), PAGE):
+            await self._run("set_queues", shard, *map(codec.queue_argument, definitions[start : start + PAGE]))
 
     async def push(
         self,

@@ -36,6 +36,12 @@ def make_settings(empty_redis: str, database: str, tmp_path: Path) -> Callable[.
     return make
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers in this process stop soon: each test drains one."""
+    monkeypatch.setattr("workers.wakes.LISTEN_S", 0.1)
+
+
 @pytest.fixture
 async def world(make_settings: Callable[..., Settings]) -> AsyncIterator[World]:
     """One tenant on real stores."""
