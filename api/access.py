@@ -8,7 +8,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.failures import internal_error
-from scheduler.services.keys import KeyHolder
+from scheduler.services.callers.keys import KeyHolder
 
 _QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
 _log = structlog.get_logger(__name__)

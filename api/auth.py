@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 
 from api.wiring import services_of
 from scheduler.domain.errors import Malformed, NotAuthorized
-from scheduler.services.keys import KeyHolder, Principal, require_admin, require_scope, require_tenant
+from scheduler.services.callers.keys import KeyHolder, Principal, require_admin, require_scope, require_tenant
 
 _BEARER = "bearer "
 

@@ -15,7 +15,7 @@ from api.wiring import Services
 from scheduler.domain.batch import Batch, Item
 from scheduler.domain.errors import Invalid
 from scheduler.domain.ids import ItemIds
-from scheduler.services.views import BatchView, batch_view, encode, item_view, recorded_item_view
+from scheduler.services.batches.views import BatchView, batch_view, encode, item_view, recorded_item_view
 
 _PAGE_ITEMS = 200
 

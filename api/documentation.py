@@ -24,30 +24,30 @@ from api.schemas import (
     ReplayedDeliveries,
     RetryBody,
 )
-from scheduler.services.dead_letters import DeadLetterView, ReplayBody, ReplayedBatch, ReplayView
-from scheduler.services.delivery_views import DeliveryView
-from scheduler.services.explain_views import BatchExplanation, ItemExplanation
-from scheduler.services.file_views import DeletedFile, FilePage, FileView
-from scheduler.services.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
-from scheduler.services.item_check import ItemBody
-from scheduler.services.message_views import MessageBatchPage, MessageBatchView
-from scheduler.services.model_views import ModelPage, ModelView
-from scheduler.services.setup_bodies import (
+from scheduler.services.batches.dead_letters import DeadLetterView, ReplayBody, ReplayedBatch, ReplayView
+from scheduler.services.batches.delivery_views import DeliveryView
+from scheduler.services.batches.views import BatchView, ItemView
+from scheduler.services.explain.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
+from scheduler.services.explain.views import BatchExplanation, ItemExplanation
+from scheduler.services.files.views import DeletedFile, FilePage, FileView
+from scheduler.services.items.check import ItemBody
+from scheduler.services.setup.bodies import (
     ApiKeyBody,
     ConnectionBody,
     EnvironmentBody,
     ResourceBody,
     WorkspaceBody,
 )
-from scheduler.services.setup_views import (
+from scheduler.services.setup.model_views import ModelPage, ModelView
+from scheduler.services.setup.views import (
     ApiKeyView,
     ConnectionView,
     EnvironmentView,
     ResourceView,
     WorkspaceView,
 )
-from scheduler.services.submission_views import OpenAIBatchPage, OpenAIBatchView
-from scheduler.services.views import BatchView, ItemView
+from scheduler.services.submissions.message_views import MessageBatchPage, MessageBatchView
+from scheduler.services.submissions.views import OpenAIBatchPage, OpenAIBatchView
 
 SHAPES: Final[tuple[type, ...]] = (
     AnthropicErrorBody,

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from api.bodies import pieces
 from api.wiring import services_of
 from scheduler.domain.errors import TooLarge
-from scheduler.services.json_text import decoded
-from scheduler.services.views import encode
+from scheduler.services.batches.views import encode
+from scheduler.services.reading.json_text import decoded
 
 SETUP_BODY_BYTES = 1 << 20
 """Largest body of a set-up object."""

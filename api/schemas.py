@@ -10,12 +10,12 @@ from msgspec import Meta, Struct
 
 from scheduler.domain.batch import Endpoint
 from scheduler.domain.priority import Priority
-from scheduler.services.batch_envelope import CallbackOptionsBody
-from scheduler.services.capacity_body import CapacityBody, Slots
-from scheduler.services.dead_letters import DeadLetterView
-from scheduler.services.delivery_views import DeliveryView
-from scheduler.services.item_check import ItemBody
-from scheduler.services.views import BatchView
+from scheduler.services.batches.dead_letters import DeadLetterView
+from scheduler.services.batches.delivery_views import DeliveryView
+from scheduler.services.batches.envelope import CallbackOptionsBody
+from scheduler.services.batches.views import BatchView
+from scheduler.services.budgets.capacity_body import CapacityBody, Slots
+from scheduler.services.items.check import ItemBody
 
 
 class CreateBatch(Struct, rename="camel", forbid_unknown_fields=True):

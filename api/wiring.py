@@ -10,35 +10,35 @@ from fastapi import Request
 
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
-from scheduler.services.changing import Changing
-from scheduler.services.control import BatchControl
-from scheduler.services.creation import BatchCreation
-from scheduler.services.dead_letters import DeadLetters
-from scheduler.services.direct_face import DirectFace
-from scheduler.services.direct_line import Grants
-from scheduler.services.event_stream import EventStream, Feed
-from scheduler.services.explaining import Explaining
-from scheduler.services.extension import Extension
-from scheduler.services.files import Files
-from scheduler.services.headroom import Readings
-from scheduler.services.keys import Authenticator
-from scheduler.services.message_batches import MessageBatches
-from scheduler.services.opening import Opening
-from scheduler.services.parked_connections import ParkedConnections
-from scheduler.services.parkings import Parkings
-from scheduler.services.pools import Pools
-from scheduler.services.progress import Progress
-from scheduler.services.recovery import Recovery
-from scheduler.services.reopening import Reopening
-from scheduler.services.secrets import Vault
-from scheduler.services.setup_effects import SetupEffects
-from scheduler.services.setup_forms import ConnectionForm
-from scheduler.services.setup_objects import SetupObjects
-from scheduler.services.shards import Shards
-from scheduler.services.submissions import Submissions
-from scheduler.services.tenants import Tenants
-from scheduler.services.upload import Uploads
-from scheduler.services.upload_sink import Openers
+from scheduler.services.batches.changing import Changing
+from scheduler.services.batches.control import BatchControl
+from scheduler.services.batches.creation import BatchCreation
+from scheduler.services.batches.dead_letters import DeadLetters
+from scheduler.services.batches.event_stream import EventStream, Feed
+from scheduler.services.batches.opening import Opening
+from scheduler.services.batches.progress import Progress
+from scheduler.services.batches.reopening import Reopening
+from scheduler.services.budgets.parkings import Parkings
+from scheduler.services.callers.keys import Authenticator
+from scheduler.services.callers.secrets import Vault
+from scheduler.services.callers.tenants import Tenants
+from scheduler.services.direct.face import DirectFace
+from scheduler.services.direct.line import Grants
+from scheduler.services.explain.explanation import Explaining
+from scheduler.services.explain.headroom import Readings
+from scheduler.services.files.files import Files
+from scheduler.services.setup.effects import SetupEffects
+from scheduler.services.setup.forms import ConnectionForm
+from scheduler.services.setup.objects import SetupObjects
+from scheduler.services.setup.parked_connections import ParkedConnections
+from scheduler.services.setup.pools import Pools
+from scheduler.services.shards.access import Shards
+from scheduler.services.shards.recovery import Recovery
+from scheduler.services.submissions.message_batches import MessageBatches
+from scheduler.services.submissions.submissions import Submissions
+from scheduler.services.uploads.extension import Extension
+from scheduler.services.uploads.sink import Openers
+from scheduler.services.uploads.upload import Uploads
 from scheduler.settings import Settings
 
 

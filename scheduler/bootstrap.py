@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from scheduler.blobs.choice import open_blobs
 from scheduler.engine.redis_engine import RedisEngine
-from scheduler.services.files import Files
-from scheduler.services.recovery import Recovery
-from scheduler.services.secrets import Vault
+from scheduler.services.callers.secrets import Vault
+from scheduler.services.files.files import Files
+from scheduler.services.shards.recovery import Recovery
 from scheduler.settings import Settings
 from scheduler.store.postgres_store import PostgresStore
 

@@ -19,8 +19,8 @@ from scheduler.ports.engine import Engine
 from scheduler.ports.store import LoadedItem
 from scheduler.providers import noop
 from scheduler.providers.call import Account, Adapter, Call, TooLate
-from scheduler.services.observer import Observer
-from scheduler.services.pausing import budget_of, rest
+from scheduler.services.budgets.observer import Observer
+from scheduler.services.budgets.pausing import budget_of, rest
 from workers.circuit import Circuit
 from workers.committer import Committer, Finished
 from workers.decision import GiveBack, Pause, PauseWhy, Record, decide

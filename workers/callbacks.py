@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from scheduler.services.callback_guard import host_of, literal_address, refusal_of_address, refusal_of_url
+from scheduler.services.callers.callback_guard import host_of, literal_address, refusal_of_address, refusal_of_url
 
 CONNECT_S = 10.0
 READ_S = 30.0

@@ -13,7 +13,7 @@ from scheduler import metrics
 from scheduler.domain.status import ItemStatus
 from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store
-from scheduler.services.recovery import Recovery
+from scheduler.services.shards.recovery import Recovery
 from workers.sweeping import Sweeping, Verdict
 
 BATCHES = 16

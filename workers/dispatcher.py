@@ -12,8 +12,8 @@ from scheduler import metrics
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.work import BudgetKind, Claimed, Lease, RefillOrder, budget_id
 from scheduler.ports.engine import Engine, EpochLost
-from scheduler.services.catalog import Catalog
-from scheduler.services.recovery import Recovery
+from scheduler.services.setup.catalog import Catalog
+from scheduler.services.shards.recovery import Recovery
 from scheduler.settings import Settings
 from workers.committer import Committer
 from workers.duty import pause

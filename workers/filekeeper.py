@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from scheduler.services.files import Files, Swept
+from scheduler.services.files.files import Files, Swept
 
 INTERVAL_S = 15.0
 

@@ -10,7 +10,7 @@ from scheduler.domain.errors import Unavailable
 from scheduler.domain.handover import Handover
 from scheduler.ports.handovers import HandoverStore
 from scheduler.providers.batch_api import BatchApiTrouble
-from scheduler.services.handing_over import HandingOver, LeaseLost
+from scheduler.services.submissions.handing_over import HandingOver, LeaseLost
 
 LEASE_S = 300.0
 """Far longer than one call to a provider's Batch API may take; each recorded step begins it anew."""

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 
 from scheduler.ports.submissions import SubmissionStore
-from scheduler.services.ingestion import Ingestion
+from scheduler.services.submissions.ingestion import Ingestion
 
 IDLE_S = 0.5
 """Between two looks when there was nothing to do: what a small submission waits before it is looked at."""

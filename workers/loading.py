@@ -16,7 +16,7 @@ from scheduler.domain.errors import Unavailable
 from scheduler.domain.setup import Provider
 from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.ports.store import Loaded, Store
-from scheduler.services.catalog import Catalog
+from scheduler.services.setup.catalog import Catalog
 from workers.attempts import Attempts, Job
 from workers.clocks import DatabaseClock, WallClock
 from workers.committer import Committer, Finished

@@ -14,7 +14,7 @@ from scheduler.domain.public_ids import BATCH, EVENT, shown_id
 from scheduler.domain.status import ItemStatus
 from scheduler.domain.submission import WebhookFormat
 from scheduler.ports.deliveries import Delivery, Webhook
-from scheduler.services.views import encode, encode_batch, item_view, running_item_view
+from scheduler.services.batches.views import encode, encode_batch, item_view, running_item_view
 from workers.signing import delivery_headers
 
 

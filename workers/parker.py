@@ -6,8 +6,8 @@ from collections.abc import Callable
 from uuid import UUID
 
 from scheduler.domain.outcome import Fatal, FatalScope
-from scheduler.services.parkings import Parkings
-from scheduler.services.pausing import ALL_MODELS
+from scheduler.services.budgets.parkings import Parkings
+from scheduler.services.budgets.pausing import ALL_MODELS
 
 AGAIN_S = 1.0
 """Calls that were in flight together are refused together: within this time the first of them speaks for all."""

@@ -15,9 +15,9 @@ import structlog
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.submission import Ending, Submission
 from scheduler.ports.submissions import SubmissionStore
-from scheduler.services import submission_events as events
-from scheduler.services.files import Files
-from scheduler.services.publishing import Publishing, Step
+from scheduler.services.files.files import Files
+from scheduler.services.submissions import events
+from scheduler.services.submissions.publishing import Publishing, Step
 
 MOST = 1_000
 """Submissions of one process."""

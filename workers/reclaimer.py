@@ -11,7 +11,7 @@ import structlog
 from scheduler import metrics
 from scheduler.domain.work import Lease
 from scheduler.ports.engine import Engine, EpochLost
-from scheduler.services.recovery import Recovery
+from scheduler.services.shards.recovery import Recovery
 from workers.committer import Committer, Finished
 from workers.holdings import Held, Holdings
 from workers.triage import dead_letter, uuid_of

@@ -13,8 +13,8 @@ from scheduler.domain.batch import Batch
 from scheduler.domain.work import Doorbell, FlowRef, FlowState
 from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store, StoredFlow
-from scheduler.services.limits import flow_ref
-from scheduler.services.recovery import Recovery
+from scheduler.services.budgets.limits import flow_ref
+from scheduler.services.shards.recovery import Recovery
 
 YOUNG = timedelta(seconds=3)
 """A batch is left alone for so long: whoever created it is opening it now."""

@@ -10,8 +10,8 @@ import structlog
 from scheduler import metrics
 from scheduler.domain.work import RefillOrder
 from scheduler.ports.engine import EpochLost
-from scheduler.services.recovery import Recovery
-from scheduler.services.refill import Refill
+from scheduler.services.shards.recovery import Recovery
+from scheduler.services.shards.refill import Refill
 
 WAITING = 256
 """Orders beyond this are dropped: the engine hands them out again."""

@@ -10,7 +10,7 @@ import structlog
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.work import LeaseRef
 from scheduler.ports.engine import Engine, EpochLost
-from scheduler.services.recovery import Recovery
+from scheduler.services.shards.recovery import Recovery
 from workers.holdings import Held, Holdings
 
 CHUNK = 128

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scheduler.domain.work import Doorbell, Refund, Release, Settlement
 from scheduler.ports.engine import Engine
-from scheduler.services.recovery import Recovery
+from scheduler.services.shards.recovery import Recovery
 from workers.holdings import Held, Holdings
 from workers.outbox import Outbox
 

@@ -9,8 +9,8 @@ import structlog
 from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store
 from scheduler.ports.uploads import TornUpload
-from scheduler.services.extension import Extension
-from scheduler.services.recovery import Recovery
+from scheduler.services.shards.recovery import Recovery
+from scheduler.services.uploads.extension import Extension
 
 INTERVAL_S = 2.0
 MARGIN_S = 30.0

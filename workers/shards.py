@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler.ports.store import ShardStore
-from scheduler.services.recovery import Recovery
+from scheduler.services.shards.recovery import Recovery
 
 INTERVAL_S = 2.0
 

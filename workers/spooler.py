@@ -16,9 +16,9 @@ from scheduler.domain.ids import uuid7
 from scheduler.domain.public_ids import BATCH, read_id, shown_id
 from scheduler.domain.submission import Submission
 from scheduler.ports.store import Store
-from scheduler.services.files import Files
-from scheduler.services.spool_folder import read_status, unfinished
-from scheduler.services.spooling import Spooling, open_spool
+from scheduler.services.files.files import Files
+from scheduler.services.submissions.spool_folder import read_status, unfinished
+from scheduler.services.submissions.spooling import Spooling, open_spool
 
 IDLE_S = 0.5
 MARGIN_MS = 600_000

@@ -13,14 +13,14 @@ from aiohttp import ClientSession
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
 from scheduler.providers.batch_api import BatchApi
-from scheduler.services.catalog import Catalog
-from scheduler.services.files import Files
-from scheduler.services.handing_over import HandingOver
-from scheduler.services.ingestion import Ingestion
-from scheduler.services.opening import Opening
-from scheduler.services.recovery import Recovery
-from scheduler.services.shards import Shards
-from scheduler.services.tenants import Tenants
+from scheduler.services.batches.opening import Opening
+from scheduler.services.callers.tenants import Tenants
+from scheduler.services.files.files import Files
+from scheduler.services.setup.catalog import Catalog
+from scheduler.services.shards.access import Shards
+from scheduler.services.shards.recovery import Recovery
+from scheduler.services.submissions.handing_over import HandingOver
+from scheduler.services.submissions.ingestion import Ingestion
 from scheduler.settings import Settings
 from workers.duty import every
 from workers.hander import IDLE_S as HAND_S

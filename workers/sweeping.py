@@ -13,7 +13,7 @@ from scheduler.domain.status import ItemStatus
 from scheduler.domain.work import Doorbell, FlowRef
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
-from scheduler.services.limits import flow_ref
+from scheduler.services.budgets.limits import flow_ref
 
 CHUNK = 500
 

@@ -14,8 +14,8 @@ from scheduler.domain.urgency import urgency
 from scheduler.domain.work import FlowRef
 from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store
-from scheduler.services.limits import flow_ref
-from scheduler.services.recovery import Recovery
+from scheduler.services.budgets.limits import flow_ref
+from scheduler.services.shards.recovery import Recovery
 
 INTERVAL_S = 5.0
 BATCHES = 500

@@ -22,13 +22,13 @@ from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
 from scheduler.providers.adapters import Adapters
 from scheduler.providers.wire import open_session
-from scheduler.services.catalog import Catalog, Unsealer
-from scheduler.services.files import Files
-from scheduler.services.observer import INTERVAL_S as OBSERVE_S
-from scheduler.services.observer import KEEP_S, Observer
-from scheduler.services.parkings import Parkings
-from scheduler.services.recovery import Recovery
-from scheduler.services.refill import Refill
+from scheduler.services.budgets.observer import INTERVAL_S as OBSERVE_S
+from scheduler.services.budgets.observer import KEEP_S, Observer
+from scheduler.services.budgets.parkings import Parkings
+from scheduler.services.files.files import Files
+from scheduler.services.setup.catalog import Catalog, Unsealer
+from scheduler.services.shards.recovery import Recovery
+from scheduler.services.shards.refill import Refill
 from scheduler.settings import Settings
 from workers import beat, expirer, filekeeper, pruner, secretkeeper, shards, urger
 from workers.attempts import Attempts

@@ -11,10 +11,10 @@ from api.auth import SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
-from scheduler.services.headroom import ConnectionHeadroom
-from scheduler.services.setup_bodies import ConnectionBody
-from scheduler.services.setup_forms import Address
-from scheduler.services.setup_views import ConnectionView, connection_view
+from scheduler.services.explain.headroom import ConnectionHeadroom
+from scheduler.services.setup.bodies import ConnectionBody
+from scheduler.services.setup.forms import Address
+from scheduler.services.setup.views import ConnectionView, connection_view
 
 router = APIRouter(prefix="/v1/ai-connection/{workspaceId}/{environmentId}", tags=["set-up"])
 

@@ -11,11 +11,11 @@ from api.auth import HeadroomCaller, SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
-from scheduler.services.headroom import ResourceHeadroom
-from scheduler.services.keys import has_scope, require_resource
-from scheduler.services.setup_bodies import ResourceBody
-from scheduler.services.setup_forms import Address
-from scheduler.services.setup_views import ResourceView, resource_view
+from scheduler.services.callers.keys import has_scope, require_resource
+from scheduler.services.explain.headroom import ResourceHeadroom
+from scheduler.services.setup.bodies import ResourceBody
+from scheduler.services.setup.forms import Address
+from scheduler.services.setup.views import ResourceView, resource_view
 
 router = APIRouter(prefix="/v1/ai-resource/{workspaceId}/{environmentId}", tags=["set-up"])
 

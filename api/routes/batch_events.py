@@ -14,7 +14,7 @@ from api.routes.completion_batches import find_batch
 from api.sse import event_source, last_event_id
 from api.wiring import services_of
 from scheduler.domain.status import FINAL_ITEM, ItemStatus
-from scheduler.services.views import ItemView
+from scheduler.services.batches.views import ItemView
 
 router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", tags=["completion batches"])
 

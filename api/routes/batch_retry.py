@@ -15,8 +15,8 @@ from api.exchange import SETUP_BODY_BYTES, read_body
 from api.routes.completion_batches import find_batch
 from api.schemas import RetryBody
 from api.wiring import services_of
-from scheduler.services.json_text import decoded
-from scheduler.services.views import BatchView
+from scheduler.services.batches.views import BatchView
+from scheduler.services.reading.json_text import decoded
 
 router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", tags=["completion batches"])
 

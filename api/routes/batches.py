@@ -16,8 +16,8 @@ from api.wiring import Services, services_of
 from scheduler.domain.errors import BadParameter, NotFound
 from scheduler.domain.public_ids import BATCH, read_id
 from scheduler.domain.submission import SourceFormat, Submission
-from scheduler.services.keys import KeyHolder
-from scheduler.services.submission_views import (
+from scheduler.services.callers.keys import KeyHolder
+from scheduler.services.submissions.views import (
     OpenAIBatchPage,
     OpenAIBatchView,
     openai_batch_page,

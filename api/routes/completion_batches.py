@@ -22,12 +22,12 @@ from scheduler.domain.batch import Batch
 from scheduler.domain.errors import NotFound
 from scheduler.domain.ids import ItemIds
 from scheduler.domain.status import BatchStatus, BatchType
-from scheduler.services.control import not_found
-from scheduler.services.creation import CreateRequest
-from scheduler.services.item_check import ItemBody
-from scheduler.services.progress import counts_of
-from scheduler.services.upload import UploadRequest
-from scheduler.services.views import BatchView, ItemView, batch_view, item_view
+from scheduler.services.batches.control import not_found
+from scheduler.services.batches.creation import CreateRequest
+from scheduler.services.batches.progress import counts_of
+from scheduler.services.batches.views import BatchView, ItemView, batch_view, item_view
+from scheduler.services.items.check import ItemBody
+from scheduler.services.uploads.upload import UploadRequest
 
 router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", tags=["completion batches"])
 _CREATED = {"responses": gives(BatchView, 201)["responses"] | gives_events(200)["responses"]}

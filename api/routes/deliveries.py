@@ -15,7 +15,7 @@ from api.routes.completion_batches import find_batch
 from api.schemas import DeliveryPage, ReplayedDeliveries
 from api.wiring import services_of
 from scheduler.domain.errors import NotFound
-from scheduler.services.delivery_views import DeliveryView, delivery_view
+from scheduler.services.batches.delivery_views import DeliveryView, delivery_view
 
 router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", tags=["completion batches"])
 _REPLAYED_AT_ONCE = 10_000

@@ -18,9 +18,9 @@ from api.wiring import services_of
 from scheduler.domain.batch import Endpoint
 from scheduler.domain.errors import BadParameter
 from scheduler.domain.outcome import Failed, Fatal, Refusal, Retry
-from scheduler.services.direct_calls import Answered, Busy, NotServed, Streamed
-from scheduler.services.direct_feedback import Shut
-from scheduler.services.keys import KeyHolder
+from scheduler.services.callers.keys import KeyHolder
+from scheduler.services.direct.calls import Answered, Busy, NotServed, Streamed
+from scheduler.services.direct.feedback import Shut
 
 DEFAULT_WAIT_S: Final = 30.0
 LONGEST_WAIT_S: Final = 3_600.0

@@ -11,10 +11,10 @@ from api.auth import AdminCaller, SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
-from scheduler.services.keys import KeyHolder
-from scheduler.services.setup_bodies import EnvironmentBody
-from scheduler.services.setup_forms import Address
-from scheduler.services.setup_views import EnvironmentView, environment_view
+from scheduler.services.callers.keys import KeyHolder
+from scheduler.services.setup.bodies import EnvironmentBody
+from scheduler.services.setup.forms import Address
+from scheduler.services.setup.views import EnvironmentView, environment_view
 
 router = APIRouter(prefix="/v1/environment/{workspaceId}", tags=["set-up"])
 

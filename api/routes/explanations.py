@@ -14,7 +14,7 @@ from api.routes.completion_batches import find_batch
 from api.wiring import services_of
 from scheduler.domain.errors import NotFound
 from scheduler.domain.ids import ItemIds
-from scheduler.services.explain_views import BatchExplanation, ItemExplanation
+from scheduler.services.explain.views import BatchExplanation, ItemExplanation
 
 router = APIRouter(prefix="/v1/completion-batch/{workspaceId}/{environmentId}", tags=["completion batches"])
 

@@ -24,9 +24,9 @@ from scheduler.domain.file import File, NewFile
 from scheduler.domain.ids import uuid7
 from scheduler.domain.public_ids import FILE, read_id
 from scheduler.ports.files import Reading
-from scheduler.services.file_form import check_name, check_purpose, expiry, listed_purpose
-from scheduler.services.file_views import DeletedFile, FilePage, FileView, file_page, file_view
-from scheduler.services.keys import KeyHolder
+from scheduler.services.callers.keys import KeyHolder
+from scheduler.services.files.form import check_name, check_purpose, expiry, listed_purpose
+from scheduler.services.files.views import DeletedFile, FilePage, FileView, file_page, file_view
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 _FORM: Final[dict[str, dict[str, Any]]] = {

@@ -16,8 +16,8 @@ from api.wiring import Services, services_of
 from scheduler.domain.errors import BadParameter, NotFound
 from scheduler.domain.public_ids import MESSAGE_BATCH, read_id
 from scheduler.domain.submission import SourceFormat, Submission
-from scheduler.services.keys import KeyHolder
-from scheduler.services.message_views import MessageBatchPage, MessageBatchView, message_batch_view
+from scheduler.services.callers.keys import KeyHolder
+from scheduler.services.submissions.message_views import MessageBatchPage, MessageBatchView, message_batch_view
 
 router = APIRouter(prefix="/v1/messages/batches", tags=["message batches"])
 _LINES = {

@@ -13,8 +13,8 @@ from api.exchange import answered
 from api.wiring import services_of
 from scheduler.domain.errors import NotFound
 from scheduler.domain.setup import Resource
-from scheduler.services.keys import KeyHolder
-from scheduler.services.model_views import ModelPage, ModelView, model_view
+from scheduler.services.callers.keys import KeyHolder
+from scheduler.services.setup.model_views import ModelPage, ModelView, model_view
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

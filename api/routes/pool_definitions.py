@@ -11,8 +11,8 @@ from api.auth import SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
-from scheduler.services.pools import PoolDefinitionBody, PoolDefinitionView, pool_definition_view
-from scheduler.services.setup_forms import Address
+from scheduler.services.setup.forms import Address
+from scheduler.services.setup.pools import PoolDefinitionBody, PoolDefinitionView, pool_definition_view
 
 router = APIRouter(prefix="/v1/pool-definition/{workspaceId}/{environmentId}", tags=["set-up"])
 

@@ -11,9 +11,9 @@ from api.auth import AdminCaller, SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
-from scheduler.services.keys import KeyHolder
-from scheduler.services.setup_bodies import WorkspaceBody
-from scheduler.services.setup_views import WorkspaceView, workspace_view
+from scheduler.services.callers.keys import KeyHolder
+from scheduler.services.setup.bodies import WorkspaceBody
+from scheduler.services.setup.views import WorkspaceView, workspace_view
 
 router = APIRouter(prefix="/v1/workspace", tags=["set-up"])
 

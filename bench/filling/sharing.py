@@ -20,8 +20,8 @@ from scheduler.domain.work import BudgetDefinition, BudgetKind, Lease, Limit, Qu
 from scheduler.providers.profile import Profile
 from scheduler.providers.profiles.generic import GENERIC
 from scheduler.providers.profiles.openai import OPENAI
-from scheduler.services.limits import model_budget_id
-from scheduler.services.observations import observation_of
+from scheduler.services.budgets.limits import model_budget_id
+from scheduler.services.budgets.observations import observation_of
 
 CONNECTION_ID = UUID(int=7)
 CONNECTION = budget_id(BudgetKind.CONNECTION, CONNECTION_ID)

@@ -30,8 +30,8 @@ async def write(text: str, folder: Path, *, follow: bool) -> int:
     from scheduler.bootstrap import open_core
     from scheduler.domain.errors import Conflict, NotFound
     from scheduler.domain.public_ids import BATCH, shown_id
-    from scheduler.services.spool_folder import read_status
-    from scheduler.services.spooling import find, open_spool
+    from scheduler.services.submissions.spool_folder import read_status
+    from scheduler.services.submissions.spooling import find, open_spool
     from scheduler.settings import Settings
 
     batch_id = _batch_id(text)

@@ -8,7 +8,7 @@ from pathlib import Path
 from brim_server.running.failure import StartFailed
 from scheduler.bootstrap import open_core
 from scheduler.domain.errors import BrimError, Unavailable
-from scheduler.services.setup import AppliedConfiguration, AppliedObject, apply_configuration
+from scheduler.services.setup.declaration import AppliedConfiguration, AppliedObject, apply_configuration
 from scheduler.settings import Settings
 from scheduler.store.migrations import migrate
 

@@ -35,19 +35,19 @@ from scheduler.ports.files import Draft
 from scheduler.ports.store import Store
 from scheduler.providers.anthropic.blocks import Untranslatable
 from scheduler.providers.anthropic.from_messages import to_chat
-from scheduler.services.batch_form import OwnWebhook
-from scheduler.services.callback_guard import refusal_of_target
-from scheduler.services.control import BatchControl
-from scheduler.services.dead_letters import DeadLetters
-from scheduler.services.files import Files
-from scheduler.services.opening import Opening
-from scheduler.services.progress import Progress
-from scheduler.services.recovery import Recovery
-from scheduler.services.reopening import Reopening
-from scheduler.services.secrets import Vault
-from scheduler.services.shards import Shards
-from scheduler.services.submissions import Submissions
-from scheduler.services.tenants import Tenants
+from scheduler.services.batches.control import BatchControl
+from scheduler.services.batches.dead_letters import DeadLetters
+from scheduler.services.batches.opening import Opening
+from scheduler.services.batches.progress import Progress
+from scheduler.services.batches.reopening import Reopening
+from scheduler.services.callers.callback_guard import refusal_of_target
+from scheduler.services.callers.secrets import Vault
+from scheduler.services.callers.tenants import Tenants
+from scheduler.services.files.files import Files
+from scheduler.services.shards.access import Shards
+from scheduler.services.shards.recovery import Recovery
+from scheduler.services.submissions.batch_form import OwnWebhook
+from scheduler.services.submissions.submissions import Submissions
 from scheduler.settings import Settings
 
 MOST_DEAD = 1_000

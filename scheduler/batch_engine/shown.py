@@ -21,8 +21,8 @@ from scheduler.domain.public_ids import BATCH, ITEM, shown_id
 from scheduler.domain.submission import Ending, SourceFormat, Submission, SubmissionStatus
 from scheduler.ports.deliveries import DeliveryRecord
 from scheduler.providers.anthropic.to_message import to_message
-from scheduler.services.dead_letters import DeadLetterView
-from scheduler.services.submission_events import counts_of
+from scheduler.services.batches.dead_letters import DeadLetterView
+from scheduler.services.submissions.events import counts_of
 
 
 def job_of(submission: Submission) -> BatchJob:

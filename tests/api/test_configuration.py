@@ -7,7 +7,7 @@ import pytest
 
 from scheduler.bootstrap import Core
 from scheduler.domain.errors import BrimError, Conflict, Invalid
-from scheduler.services.setup import AppliedConfiguration, apply_configuration
+from scheduler.services.setup.declaration import AppliedConfiguration, apply_configuration
 from tests.api.server import serving
 
 WORKSPACE = "11111111-1111-4111-8111-111111111111"

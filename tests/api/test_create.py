@@ -12,8 +12,8 @@ import pytest
 
 from scheduler.domain.ids import ItemIds
 from scheduler.domain.status import BatchStatus, ItemStatus
-from scheduler.services.callback_guard import host_of
-from scheduler.services.views import recorded_item_view
+from scheduler.services.batches.views import recorded_item_view
+from scheduler.services.callers.callback_guard import host_of
 from tests.api.world import ApiWorld, item
 from tests.inner_addresses import FORMS
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from scheduler.services.limits import model_budget_id
+from scheduler.services.budgets.limits import model_budget_id
 from tests.api.test_direct_calls import CHAT, Streams, budget, client, connect, offer, provider, streams
 from tests.api.world import ApiWorld
 from tests.polling import eventually

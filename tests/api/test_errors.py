@@ -15,7 +15,7 @@ from api.errors import STATUS, of_error
 from api.schemas import CreateBatch
 from scheduler.domain import errors
 from scheduler.domain.errors import BrimError, InvariantBroken, Unavailable
-from scheduler.services import batch_envelope
+from scheduler.services.batches import envelope as batch_envelope
 
 
 def raised_codes(repository: Path) -> Iterator[tuple[str, str]]:

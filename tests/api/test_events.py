@@ -15,8 +15,8 @@ from uuid import UUID
 import httpx
 
 from scheduler.domain.status import ItemStatus
-from scheduler.services.event_stream import EventStream
-from scheduler.services.tenants import Tenants
+from scheduler.services.batches.event_stream import EventStream
+from scheduler.services.callers.tenants import Tenants
 from tests.api.world import ApiWorld, item
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from scheduler.services.parkings import Parkings
+from scheduler.services.budgets.parkings import Parkings
 from tests.api.world import ApiWorld
 
 REASON = "You exceeded your current quota."

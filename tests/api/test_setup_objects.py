@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from scheduler.services.catalog import CHECK_S, Catalog
+from scheduler.services.setup.catalog import CHECK_S, Catalog
 from tests.api.world import ApiWorld, item
 
 

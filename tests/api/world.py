@@ -15,7 +15,7 @@ from scheduler.bootstrap import Core
 from scheduler.domain.outcome import ItemOutcome
 from scheduler.domain.status import ItemStatus
 from scheduler.domain.work import Doorbell
-from scheduler.services.limits import queue_ref
+from scheduler.services.budgets.limits import queue_ref
 
 ADMIN_KEY = "admin-key-of-the-tests"
 UNUSED_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

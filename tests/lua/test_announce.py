@@ -7,7 +7,7 @@ import pytest
 from scheduler.domain.work import Limit, Settlement
 from scheduler.engine import keys
 from scheduler.ports.engine import EpochLost
-from scheduler.services.recovery import ANNOUNCED_S
+from scheduler.services.shards.recovery import ANNOUNCED_S
 from tests.lua.conftest import SHARD, Bench, minute
 from workers.renewer import WATCH_S
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from scheduler.domain.work import BudgetKind, budget_id
-from scheduler.services.budget_names import BudgetNames
+from scheduler.services.explain.budget_names import BudgetNames
 
 ID = UUID(int=7)
 

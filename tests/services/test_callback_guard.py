@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from scheduler.services.callback_guard import literal_address, refusal_of_target, refusal_of_url
+from scheduler.services.callers.callback_guard import literal_address, refusal_of_target, refusal_of_url
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.services.estimates import count_tokens, output_reserve, prompt_tokens
+from scheduler.services.items.estimates import count_tokens, output_reserve, prompt_tokens
 
 _CACHE_NAME = "fb374d419588a4632f3f557e76b4b70aebbca790"
 

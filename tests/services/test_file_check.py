@@ -12,9 +12,9 @@ import pytest
 from scheduler.domain.batch import ENDPOINTS, Endpoint, NewItem
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.submission import LineFault
-from scheduler.services.file_check import FileCheck
-from scheduler.services.item_check import ResourceTerms, terms_of
-from scheduler.services.upload_lines import UploadLines
+from scheduler.services.items.check import ResourceTerms, terms_of
+from scheduler.services.submissions.file_check import FileCheck
+from scheduler.services.uploads.lines import UploadLines
 from tests.store.factories import Tenant, connection_in, resource_in
 
 TENANT = Tenant(*(UUID(int=number) for number in range(1, 7)))

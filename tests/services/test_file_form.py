@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.domain.errors import BadParameter
 from scheduler.domain.file import Purpose
-from scheduler.services.file_form import check_name, check_purpose, expiry, expiry_seconds, listed_purpose
+from scheduler.services.files.form import check_name, check_purpose, expiry, expiry_seconds, listed_purpose
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -12,9 +12,9 @@ from scheduler.domain.batch import NewItem
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.output_length import OutputGuess
 from scheduler.domain.setup import Provider
-from scheduler.services.item_check import ItemCheck, terms_of
-from scheduler.services.json_text import JsonText
-from scheduler.services.problems import Problems
+from scheduler.services.items.check import ItemCheck, terms_of
+from scheduler.services.reading.json_text import JsonText
+from scheduler.services.reading.problems import Problems
 from tests.store.factories import Tenant, connection_in, resource_in
 
 TENANT = Tenant(*(UUID(int=i) for i in range(1, 7)))

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.errors import BrimError
-from scheduler.services import json_split
-from scheduler.services.json_split import split_list
-from scheduler.services.json_text import JsonText, elements_of
+from scheduler.services.reading import json_split
+from scheduler.services.reading.json_split import split_list
+from scheduler.services.reading.json_text import JsonText, elements_of
 
 TEXTS = st.sampled_from(["", "a", '},{"id":', '"items":[', "]}", '\\"', "é😀", "\\ud83d", "\x00", "{[", ']},"x":1}'])
 VALUES = st.recursive(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.errors import Invalid, Malformed
-from scheduler.services.json_text import JsonText, elements_of, is_null, is_object
+from scheduler.services.reading.json_text import JsonText, elements_of, is_null, is_object
 
 
 @given(st.lists(st.sampled_from(["\\ud83d", "\\udE00", "\\ud83d\\ude00", "\\\\ud83d", "a", "\\n", "\\uE000", "é"])))

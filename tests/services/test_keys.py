@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scheduler.domain.errors import InvariantBroken, Unavailable
-from scheduler.services.keys import hash_key, key_from, make_key, mask
-from scheduler.services.secrets import Vault
+from scheduler.services.callers.keys import hash_key, key_from, make_key, mask
+from scheduler.services.callers.secrets import Vault
 
 
 def test_a_made_key_has_256_bits_and_is_stored_as_its_hash() -> None:

@@ -15,7 +15,7 @@ from scheduler.domain.work import BudgetDefinition, Limit, Meter
 from scheduler.ports.store import StoredFlow
 from scheduler.providers.profile import MINUTE_PACE as PACE
 from scheduler.providers.profile import SLICES_PACE
-from scheduler.services.limits import (
+from scheduler.services.budgets.limits import (
     batch_budget,
     connection_budget,
     flow_definition,

@@ -12,8 +12,8 @@ from scheduler.domain.setup import Connection, Provider, Resource, Target
 from scheduler.domain.work import BudgetDefinition, Limit, Meter
 from scheduler.ports.learned import LearnedModel
 from scheduler.providers.profiles import PROFILES
-from scheduler.services.limits import model_budget_id
-from scheduler.services.model_limits import FIRST_PLACES, discovered_capacity, model_budgets
+from scheduler.services.budgets.limits import model_budget_id
+from scheduler.services.budgets.model_limits import FIRST_PLACES, discovered_capacity, model_budgets
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ID = UUID(int=7)

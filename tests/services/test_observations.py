@@ -9,7 +9,7 @@ from scheduler.domain.observation import CallsEnded, LimitUse
 from scheduler.domain.rates import Dimension, RateReport, ReportedLimit
 from scheduler.domain.work import Limit, Meter
 from scheduler.providers.profiles import PROFILES
-from scheduler.services.observations import observation_of
+from scheduler.services.budgets.observations import observation_of
 
 CONNECTION = UUID(int=1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.submission import PartFile
-from scheduler.services.part_file import Part
+from scheduler.services.files.part_file import Part
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.pools import Pool, PoolDefinition
 from scheduler.domain.setup import Connection, Resource
 from scheduler.domain.work import BudgetDefinition, Limit
-from scheduler.services.limits import queue_definition
-from scheduler.services.pool_limits import pool_budget_id, pool_budgets, pooled_queue
+from scheduler.services.budgets.limits import queue_definition
+from scheduler.services.budgets.pool_limits import pool_budget_id, pool_budgets, pooled_queue
 from tests.store.factories import NOW, Tenant, connection_in, resource_in
 
 TENANT = Tenant(*(UUID(int=i) for i in range(1, 7)))

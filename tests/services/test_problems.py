@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from scheduler.domain.errors import Invalid
-from scheduler.services.batch_envelope import CallbackOptionsBody
-from scheduler.services.capacity_body import CapacityBody
-from scheduler.services.item_check import ItemBody
-from scheduler.services.json_text import decoded
-from scheduler.services.problems import located
-from scheduler.services.setup_bodies import ApiKeyBody, ConnectionBody, ResourceBody
-from scheduler.services.wording import choices_at
+from scheduler.services.batches.envelope import CallbackOptionsBody
+from scheduler.services.budgets.capacity_body import CapacityBody
+from scheduler.services.items.check import ItemBody
+from scheduler.services.reading.json_text import decoded
+from scheduler.services.reading.problems import located
+from scheduler.services.reading.wording import choices_at
+from scheduler.services.setup.bodies import ApiKeyBody, ConnectionBody, ResourceBody
 
 CAPACITIES = list[CapacityBody]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scheduler.domain.batch import Batch
 from scheduler.domain.priority import Priority
 from scheduler.domain.status import BatchStatus, BatchType
-from scheduler.services.progress import counts_of
+from scheduler.services.batches.progress import counts_of
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

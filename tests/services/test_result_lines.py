@@ -23,8 +23,8 @@ from scheduler.domain.submission import (
     Written,
 )
 from scheduler.ports.submissions import Result
-from scheduler.services.result_lines import add_usage, result_line
-from scheduler.services.submission_events import counts_of
+from scheduler.services.submissions.events import counts_of
+from scheduler.services.submissions.result_lines import add_usage, result_line
 
 BATCH, AT = UUID(int=99), datetime(2026, 11, 22, tzinfo=UTC)
 IDS = ItemIds(BATCH)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.errors import Invalid, Malformed, TooLarge
-from scheduler.services.upload_body import pieces_of
-from scheduler.services.upload_lines import STEP_BYTES, Line, UploadLines
+from scheduler.services.uploads.body import pieces_of
+from scheduler.services.uploads.lines import STEP_BYTES, Line, UploadLines
 
 
 def read(pieces: list[bytes], encoding: str = "", most_line_bytes: int = 1 << 20) -> tuple[list[Line], UploadLines]:

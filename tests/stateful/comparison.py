@@ -12,7 +12,6 @@ from tests.stateful.model import Model
 from tests.stateful.shard import Seen, Shard
 from tests.stateful.world import QUEUES, START_MS
 
-
 SLOWER = 0.05
 """Of include shard."""
 

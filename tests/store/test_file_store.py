@@ -14,7 +14,7 @@ from scheduler.blobs.disk import DiskBlobs
 from scheduler.domain.errors import Invalid, InvariantBroken, NotFound, Unavailable
 from scheduler.domain.file import Blob, File, NewFile, Purpose
 from scheduler.ports.files import Draft
-from scheduler.services.files import ABANDONED_AFTER, Files
+from scheduler.services.files.files import ABANDONED_AFTER, Files
 from scheduler.store import PostgresStore
 from tests.store.factories import Tenant, new_id
 

@@ -18,9 +18,9 @@ from scheduler.domain.errors import Conflict
 from scheduler.domain.public_ids import BATCH, shown_id
 from scheduler.domain.status import ItemStatus
 from scheduler.domain.submission import Ending, Written
-from scheduler.services.files import Files
-from scheduler.services.spool_folder import SpoolFolder, read_status, unfinished
-from scheduler.services.spooling import Spooled, Spooling, find, open_spool, status_of
+from scheduler.services.files.files import Files
+from scheduler.services.submissions.spool_folder import SpoolFolder, read_status, unfinished
+from scheduler.services.submissions.spooling import Spooled, Spooling, find, open_spool, status_of
 from scheduler.store import PostgresStore
 from tests.store.factories import Tenant, make_batch, outcome
 

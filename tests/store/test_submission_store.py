@@ -29,8 +29,8 @@ from scheduler.domain.submission import (
     Written,
 )
 from scheduler.ports.submissions import WebhookEvent
-from scheduler.services.files import Files
-from scheduler.services.publishing import Publishing, part_path
+from scheduler.services.files.files import Files
+from scheduler.services.submissions.publishing import Publishing, part_path
 from scheduler.store import PostgresStore
 from scheduler.store.submission_grip import PostgresGrip
 from tests.store.factories import NOW, Tenant, new_id, new_items, outcome

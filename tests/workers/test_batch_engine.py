@@ -27,7 +27,7 @@ from scheduler.batch_engine import (
 from scheduler.batch_engine.reference import ReferenceBackend
 from scheduler.bootstrap import open_core
 from scheduler.domain.setup import DEFAULT_SCOPES, ApiKey
-from scheduler.services.keys import make_key
+from scheduler.services.callers.keys import make_key
 from scheduler.settings import Settings
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider, Seen, refuse

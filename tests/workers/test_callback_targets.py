@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from scheduler.services.callback_guard import refusal_of_target, refusal_of_url
+from scheduler.services.callers.callback_guard import refusal_of_target, refusal_of_url
 from tests.inner_addresses import FORMS
 from workers.callbacks import RefusedAddress, open_callback_session, post_callback
 

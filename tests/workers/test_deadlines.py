@@ -11,7 +11,7 @@ from scheduler.domain.batch import Batch, BatchChange
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.domain.work import FlowDefinition
-from scheduler.services.limits import flow_definition, flow_ref
+from scheduler.services.budgets.limits import flow_definition, flow_ref
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider
 from tests.workers.world import World

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from scheduler.bootstrap import open_core
 from scheduler.domain.setup import Provider
 from scheduler.domain.status import BatchStatus, ItemStatus
-from scheduler.services.limits import flow_ref
+from scheduler.services.budgets.limits import flow_ref
 from scheduler.settings import Settings
 from tests.workers.provider import FakeProvider, refuse
 from tests.workers.world import KEY, World

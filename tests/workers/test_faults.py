@@ -12,7 +12,7 @@ import redis.asyncio
 from scheduler.bootstrap import open_core
 from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.domain.work import BudgetKind, budget_id
-from scheduler.services.limits import flow_ref
+from scheduler.services.budgets.limits import flow_ref
 from scheduler.settings import Settings
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider, Seen, answer, refuse, running_provider

@@ -17,7 +17,7 @@ from scheduler.ports.learned import LearnedModel
 from scheduler.providers.addresses import address_of
 from scheduler.providers.call import Account, Departure
 from scheduler.providers.profiles import PROFILES
-from scheduler.services.observer import AT_ONCE, Observed, Observer
+from scheduler.services.budgets.observer import AT_ONCE, Observed, Observer
 
 CONNECTION = UUID(int=1)
 BASE = {"baseUrl": "http://127.0.0.1:1/v1"}

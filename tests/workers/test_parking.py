@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 from scheduler.domain.setup import Target
 from scheduler.domain.status import BatchStatus
 from scheduler.domain.work import BudgetKind, budget_id
-from scheduler.services.limits import model_budget_id
-from scheduler.services.parked_connections import ParkedConnections
-from scheduler.services.shards import Shards
-from scheduler.services.tenants import Tenants
+from scheduler.services.budgets.limits import model_budget_id
+from scheduler.services.callers.tenants import Tenants
+from scheduler.services.setup.parked_connections import ParkedConnections
+from scheduler.services.shards.access import Shards
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider, Seen, answer, refuse
 from tests.workers.world import World

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from scheduler.domain.batch import Batch
 from scheduler.domain.status import BatchStatus, ItemStatus
-from scheduler.services.control import BatchControl
-from scheduler.services.opening import Opening
-from scheduler.services.reopening import Reopening
-from scheduler.services.shards import Shards
-from scheduler.services.tenants import Tenants
+from scheduler.services.batches.control import BatchControl
+from scheduler.services.batches.opening import Opening
+from scheduler.services.batches.reopening import Reopening
+from scheduler.services.callers.tenants import Tenants
+from scheduler.services.shards.access import Shards
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider, Reply, refuse
 from tests.workers.world import World

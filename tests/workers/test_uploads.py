@@ -8,7 +8,7 @@ from scheduler.domain.setup import Provider, Resource
 from scheduler.domain.status import BatchStatus, BatchType
 from scheduler.domain.work import FlowRef
 from scheduler.ports.uploads import Upload
-from scheduler.services.limits import flow_ref
+from scheduler.services.budgets.limits import flow_ref
 from tests.polling import eventually
 from tests.workers.world import World, new_id
 

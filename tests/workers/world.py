@@ -21,9 +21,9 @@ from scheduler.domain.output_length import OutputGuess
 from scheduler.domain.priority import Priority
 from scheduler.domain.setup import Connection, Provider, Resource, Target
 from scheduler.domain.status import BatchType
-from scheduler.services.opening import Opening
-from scheduler.services.shards import Shards
-from scheduler.services.tenants import Tenants
+from scheduler.services.batches.opening import Opening
+from scheduler.services.callers.tenants import Tenants
+from scheduler.services.shards.access import Shards
 from tests.polling import eventually
 from workers.worker import Worker
 

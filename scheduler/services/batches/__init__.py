@@ -1,0 +1,1 @@
+"""The life of a batch: created, opened, changed, ended, run again, and how it is shown."""

@@ -1,0 +1,63 @@
+"""Change a live batch: priority, capacity, deadline. Decided in Postgres, true in the engine when the call answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from scheduler.domain.batch import Batch
+from scheduler.ports.engine import Engine
+from scheduler.ports.store import Store, StoredFlow
+from scheduler.services.batches.control import not_found
+from scheduler.services.batches.envelope import EnvelopeReader
+from scheduler.services.batches.opening import Opening
+from scheduler.services.budgets.limits import flow_definition
+from scheduler.services.callers.tenants import Tenants
+from scheduler.services.reading.json_text import JsonText
+from scheduler.services.reading.problems import Problems
+from scheduler.services.shards.access import Shards
+
+
+class Changing:
+    """Changes live batches."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        tenants: Tenants,
+        shards: Shards,
+        opening: Opening,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._tenants = tenants
+        self._shards = shards
+        self._opening = opening
+        self._now = now
+
+    async def change(self, environment_id: UUID, batch_id: UUID, body: bytes) -> Batch:
+        """Apply a PATCH body. Waiting items follow it at once, running ones are not touched.
+
+        Raises Malformed and Invalid (with nothing changed), NotFound, Conflict on a final batch, Unavailable when
+        the engine could not be told (it is stored: ask again).
+        """
+        problems = Problems()
+        document = JsonText(body)
+        change = EnvelopeReader(document, document.fields(), problems).read_change(self._now())
+        problems.raise_if_any()
+        batch = await self._store.batches.change(environment_id, batch_id, change)
+        if batch is None:
+            raise not_found()
+        shard = await self._tenants.shard_of(environment_id)
+        flows = await self._store.batches.flows(batch_id)
+        await self._shards.run(shard, lambda: self._tell_engine(shard, batch, flows))
+        return batch
+
+    async def _tell_engine(self, shard: int, batch: Batch, flows: Sequence[StoredFlow]) -> None:
+        """The limits first: a flow that is bound by a new budget must not find it undefined."""
+        key = await self._opening.bind(shard, batch, flows)
+        for flow in flows:
+            await self._engine.set_flow(shard, flow_definition(batch, flow, key))

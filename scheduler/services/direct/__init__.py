@@ -1,0 +1,1 @@
+"""Direct calls: one request, admitted by the same budgets, answered in the same call."""

@@ -1,0 +1,1 @@
+"""Files of callers, and files of ours while they grow."""

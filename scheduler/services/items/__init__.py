@@ -1,0 +1,1 @@
+"""Items before they run: checked, and what each will cost."""

@@ -1,0 +1,85 @@
+"""Carries changed set-up objects to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import structlog
+
+from scheduler.domain.errors import Unavailable
+from scheduler.domain.pools import PoolDefinition
+from scheduler.domain.setup import ApiKey, Connection, Resource
+from scheduler.domain.work import BudgetDefinition, BudgetKind, budget_id
+from scheduler.ports.engine import Engine
+from scheduler.ports.store import SetupStore
+from scheduler.services.budgets.limits import connection_budget, key_budget, resource_budget
+from scheduler.services.budgets.pool_limits import pool_budgets, pooled_queue
+from scheduler.services.callers.tenants import Tenants
+from scheduler.services.shards.access import Shards
+
+_log = structlog.get_logger(__name__)
+
+
+class SetupEffects:
+    """Applies limits and queues at once. The row in Postgres is the truth: while Redis is away the change
+    waits for the reconciler, and the call that made it succeeds."""
+
+    def __init__(self, setup: SetupStore, engine: Engine, tenants: Tenants, shards: Shards) -> None:
+        self._setup = setup
+        self._engine = engine
+        self._tenants = tenants
+        self._shards = shards
+
+    async def connection_changed(self, connection: Connection) -> None:
+        """Its limits hold from the next claim on."""
+        await self._limits(connection.environment_id, connection_budget(connection))
+        await self._pools_of(connection.environment_id)
+
+    async def resource_changed(self, resource: Resource) -> None:
+        """Its limits, targets and weight hold from the next claim on."""
+        own = resource_budget(resource) or _without_limits(BudgetKind.RESOURCE, resource.resource_id, resource.version)
+        await self._limits(resource.environment_id, own)
+        pools = await self._pools_of(resource.environment_id)
+        await self._apply(
+            resource.environment_id,
+            lambda shard: self._engine.set_queues(shard, [pooled_queue(resource, pools)]),
+        )
+
+    async def pools_changed(self, definition: PoolDefinition) -> None:
+        """Its shares hold from the next claim on."""
+        await self._pools_of(definition.environment_id)
+        resources = await self._setup.resources(definition.environment_id)
+        queues = [pooled_queue(resource, definition) for resource in resources]
+        if queues:
+            await self._apply(definition.environment_id, lambda shard: self._engine.set_queues(shard, queues))
+
+    async def _pools_of(self, environment_id: UUID) -> PoolDefinition | None:
+        """The pools of an environment, their budgets applied."""
+        definition = next(iter(await self._setup.pool_definitions(environment_id)), None)
+        if definition is not None and definition.pools:
+            resources = await self._setup.resources(environment_id)
+            connections = await self._setup.connections(environment_id)
+            budgets = pool_budgets(definition, resources, connections)
+            await self._apply(environment_id, lambda shard: self._engine.set_limits(shard, budgets))
+        return definition
+
+    async def key_changed(self, key: ApiKey) -> None:
+        """Its limits hold for batches made from now on, and changes of them also for older ones."""
+        own = key_budget(key) or _without_limits(BudgetKind.API_KEY, key.api_key_id, key.version)
+        await self._limits(key.environment_id, own)
+
+    async def _limits(self, environment_id: UUID, definition: BudgetDefinition) -> None:
+        await self._apply(environment_id, lambda shard: self._engine.set_limits(shard, [definition]))
+
+    async def _apply(self, environment_id: UUID, call: Callable[[int], Awaitable[None]]) -> None:
+        shard = await self._tenants.shard_of(environment_id)
+        try:
+            await self._shards.run(shard, lambda: call(shard))
+        except Unavailable as error:
+            _log.warning("setup.effect_postponed", environment_id=str(environment_id), reason=error.message)
+
+
+def _without_limits(kind: BudgetKind, owner: UUID, version: int) -> BudgetDefinition:
+    """Flows that were opened under a limit keep naming its budget: lifted, it admits everything."""
+    return BudgetDefinition(budget_id(kind, owner), version, ())

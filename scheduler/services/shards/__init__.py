@@ -1,0 +1,1 @@
+"""Shards of the engine: opened, recovered after a loss, refilled."""

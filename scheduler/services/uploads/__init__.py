@@ -1,0 +1,1 @@
+"""Batches that come line by line, in memory that follows no length."""
