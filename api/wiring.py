@@ -127,7 +127,7 @@ def build(core: Core) -> Services:
         files=core.files,
         submissions=submissions,
         message_batches=MessageBatches(settings, store, core.files, submissions),
-        changing=Changing(store, engine, tenants, shards, opening, lambda: datetime.now(UTC)),
+        changing=Changing(store, engine, tenants, shards, lambda: datetime.now(UTC)),
         reopening=reopening,
         dead_letters=DeadLetters(store.dead_letters, reopening),
         progress=Progress(store, engine, tenants, shards),

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- set_flow: change the weight and the budgets of a live flow; an older version than the one known is ignored.
+-- set_flow: tell a live flow its control state: weight, budgets, pause. All of it each time, because messages overtake each
+-- other and are lost: the newest version is complete, an older one than the one known is ignored.
 --
 -- KEYS[1]  epoch    string  brim:{s}:epoch
 -- ARGV[1]  epoch    str     the caller's epoch
@@ -8,7 +9,7 @@
 -- ARGV[4]  version  int     row version of the batch
 -- ARGV[5]  weight   float   share of service from now on
 -- ARGV[6]  budgets  json    budget ids that bind every entry from now on
--- ARGV[7]  paused   0|1     the version speaks for the whole control state
+-- ARGV[7]  paused   0|1     its waiting entries are held
 --
 -- RETURNS  {'applied'}
 --          {'ignored'}
@@ -35,7 +36,9 @@ if not f or f.dead or version <= f.version then return { 'ignored' } end
 for _, id in ipairs(f.budgets) do
   if string.sub(id, 1, 6) == 'batch-' then redis.call('EXPIRE', key.budget(id), 86400) end
 end
-for _, id in ipairs(budgets) do redis.call('PERSIST', key.budget(id)) end
+for _, id in ipairs(budgets) do
+  if string.sub(id, 1, 6) == 'batch-' then redis.call('PERSIST', key.budget(id)) end
+end
 redis.call('HSET', flow.state_key(queue_name, batch), 'version', version, 'weight', weight, 'budgets',
   cmsgpack.pack(budgets), 'paused', paused)
 -- It may wait on a budget that binds it no more, or only now; the next visit parks it where it belongs.

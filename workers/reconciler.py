@@ -13,6 +13,7 @@ from scheduler.domain.batch import Batch
 from scheduler.domain.work import Doorbell, FlowRef, FlowState
 from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store, StoredFlow
+from scheduler.services.batches.control_state import tell_control_state
 from scheduler.services.budgets.limits import flow_ref
 from scheduler.services.shards.recovery import Recovery
 
@@ -20,6 +21,8 @@ YOUNG = timedelta(seconds=3)
 """A batch is left alone for so long: whoever created it is opening it now."""
 KEEP_BUDGETS = timedelta(hours=1)
 """Between two times that the budgets of live batches are kept from expiring, which takes a day."""
+FIRST_VERSION = 1
+"""Of a batch that was not changed."""
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 SHARDS_A_TURN = 4
 """Shards whose epoch is checked in one turn, in turn: an idle worker's cost does not grow with the shards."""
@@ -29,13 +32,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """One turn. held: this process had the lock. What was put right: flows built anew, paused or let go,
+    """One turn. held: this process had the lock. What was put right: flows built anew, told a change of their batch,
     ended."""
 
     held: bool
     looked_at: int = 0
     repaired: int = 0
-    switched: int = 0
+    told: int = 0
     ended: int = 0
 
 
@@ -60,6 +63,8 @@ class Reconciler:
         self._dry: set[FlowRef] = set()
         self._behind: dict[FlowRef, int] = {}
         self._behind_before: dict[FlowRef, int] = {}
+        self._versions: dict[UUID, int] = {}
+        self._versions_before: dict[UUID, int] = {}
 
     async def run_once(self) -> Reconciled:
         """One look at all live shards, if no other process takes it."""
@@ -78,6 +83,7 @@ class Reconciler:
         totals = Reconciled(held=True)
         dry_before, self._dry = self._dry, set()
         self._behind_before, self._behind = self._behind, {}
+        self._versions_before, self._versions = self._versions, {}
         for shard in live:
             try:
                 found = await self._look_at(shard, dry_before)
@@ -88,15 +94,15 @@ class Reconciler:
                 True,
                 totals.looked_at + found.looked_at,
                 totals.repaired + found.repaired,
-                totals.switched + found.switched,
+                totals.told + found.told,
                 totals.ended + found.ended,
             )
-        if totals.repaired or totals.switched or totals.ended:
+        if totals.repaired or totals.told or totals.ended:
             _log.info(
                 "engine.reconciled",
                 looked_at=totals.looked_at,
                 repaired=totals.repaired,
-                switched=totals.switched,
+                told=totals.told,
                 ended=totals.ended,
             )
         return totals
@@ -115,13 +121,14 @@ class Reconciler:
             await self._recovery.ensure(turn[0])
 
     async def _look_at(self, shard: int, dry_before: set[FlowRef]) -> Reconciled:
-        looked_at = repaired = switched = ended = 0
+        looked_at = repaired = told = ended = 0
         keep_budgets = self._utc_now() >= self._budgets_due.get(shard, EARLIEST)
         async for page, batches in self._recovery.unfinished(shard):
             await self._keep_budgets(shard, batches, due=keep_budgets)
             refs = {flow_ref(flow): flow for flow in page}
             states = await self._engine.flows(shard, list(refs))
             looked_at += len(page)
+            told += await self._tell(shard, refs, states, batches)
             repaired += await self._open_unknown(shard, refs, states, batches)
             for ref, state in states.items():
                 flow = refs[ref]
@@ -131,9 +138,6 @@ class Reconciler:
                 if state.dead:
                     repaired += await self._reopen(shard, flow, batch)
                     continue
-                if state.paused != batch.paused:
-                    await self._switch(shard, ref, batch)
-                    switched += 1
                 if state.end < flow.last:
                     # An early upload stored more; whoever did tells the engine now, unless it died.
                     self._behind[ref] = state.end
@@ -146,7 +150,26 @@ class Reconciler:
                         repaired += fixed
                         ended += closed
         self._kept_budgets(shard, done=keep_budgets)
-        return Reconciled(True, looked_at, repaired, switched, ended)
+        return Reconciled(True, looked_at, repaired, told, ended)
+
+    async def _tell(
+        self,
+        shard: int,
+        refs: Mapping[FlowRef, StoredFlow],
+        states: Mapping[FlowRef, FlowState],
+        batches: Mapping[UUID, Batch],
+    ) -> int:
+        """Batches were changed, and whoever changed them died before it told the engine, or is about to. Answers how
+        many flows were behind."""
+        behind: dict[UUID, list[StoredFlow]] = {}
+        for ref, state in states.items():
+            flow = refs[ref]
+            batch = batches.get(flow.batch_id)
+            if batch is not None and not state.dead and state.version < batch.version:
+                behind.setdefault(batch.batch_id, []).append(flow)
+        for batch_id, flows in behind.items():
+            await tell_control_state(self._store, self._engine, shard, batches[batch_id], flows)
+        return sum(map(len, behind.values()))
 
     async def _reopen(self, shard: int, flow: StoredFlow, batch: Batch) -> int:
         """It was reopened by a retry whose process died before it told the engine; a flow that died of a later cancel
@@ -161,10 +184,16 @@ class Reconciler:
 
     async def _keep_budgets(self, shard: int, batches: Mapping[UUID, Batch], *, due: bool) -> None:
         """The engine forgets a batch's budget a day after the first of its flows ended, and its caller's when it is not
-        used; the others still need them. What changed of them since takes effect."""
-        budgets = await self._recovery.budgets_of(batches.values() if due else ())
+        used; the others still need them. What changed of them since takes effect.
+
+        Those of a changed batch also between: its flows may have the new version from a refill, which brings no limits.
+        """
+        changed = {batch_id: batch.version for batch_id, batch in batches.items() if batch.version > FIRST_VERSION}
+        news = [batches[batch] for batch, version in changed.items() if version != self._versions_before.get(batch)]
+        budgets = await self._recovery.budgets_of(batches.values() if due else news)
         if budgets:
             await self._engine.set_limits(shard, budgets)
+        self._versions |= changed
 
     async def _open_unknown(
         self,
@@ -191,12 +220,6 @@ class Reconciler:
         if budgets:
             await self._engine.set_limits(shard, budgets)
         return sum([await self._recovery.repair(shard, batch, flow) for flow, batch in unknown])
-
-    async def _switch(self, shard: int, ref: FlowRef, batch: Batch) -> None:
-        if batch.paused:
-            await self._engine.pause(shard, ref, batch.version)
-        else:
-            await self._engine.resume(shard, ref, batch.version)
 
     async def _revive(self, shard: int, ref: FlowRef, flow: StoredFlow, batch: Batch) -> tuple[int, int]:
         """A flow that stayed empty although its batch is open: what it lacks is brought back, or the

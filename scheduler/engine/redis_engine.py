@@ -315,7 +315,7 @@ class RedisEngine:
             await self._run("restore_quotas", shard, *(value for use in uses for value in use))
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
-        """Change weight, budgets and pause of a live flow."""
+        """Tell weight, budgets and pause of a live flow."""
         await self._run("set_flow", shard, *codec.set_flow_arguments(flow))
 
     async def urge(self, shard: int, flows: Sequence[tuple[FlowRef, int, float]]) -> int:
@@ -323,14 +323,6 @@ class RedisEngine:
         args = [arg for flow, version, weight in flows for arg in (*codec.flow_address(flow), version, weight)]
         reply = await self._run("urge", shard, *args)
         return int(reply[1])
-
-    async def pause(self, shard: int, flow: FlowRef, version: int) -> None:
-        """Hold a flow's waiting entries."""
-        await self._run("pause", shard, *codec.flow_address(flow), version)
-
-    async def resume(self, shard: int, flow: FlowRef, version: int) -> None:
-        """Let a paused flow go on."""
-        await self._run("resume", shard, *codec.flow_address(flow), version)
 
     async def cancel(self, shard: int, flow: FlowRef, version: int) -> None:
         """Make a flow dead."""

@@ -193,20 +193,13 @@ class Engine(Protocol):
         ...
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:
-        """Change weight, budgets and pause of a live flow (older versions are ignored; an unknown flow too)."""
+        """Tell weight, budgets and pause of a live flow (older versions are ignored; an unknown flow too): all of its
+        control state, so that the newest version is complete whatever was lost or overtaken."""
         ...
 
     async def urge(self, shard: int, flows: Sequence[tuple[FlowRef, int, float]]) -> int:
         """Change the weights of flows, each with the row version of its batch that was read: those whose control state
         is of another version by now are left alone. At most 128 flows a call; answers how many have the weight."""
-        ...
-
-    async def pause(self, shard: int, flow: FlowRef, version: int) -> None:
-        """Hold a flow's waiting entries."""
-        ...
-
-    async def resume(self, shard: int, flow: FlowRef, version: int) -> None:
-        """Let a paused flow go on."""
         ...
 
     async def cancel(self, shard: int, flow: FlowRef, version: int) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
+from scheduler.domain.batch import BatchChange
+from scheduler.domain.capacity import Capacity, Period
 from tests.api.world import ApiWorld
 
 
@@ -36,6 +39,15 @@ async def test_a_capacity_holds_from_the_answer_on_and_lets_go_when_it_is_taken_
     assert await claimed(world) == 2
     assert (await changed(world, batch_id, {"capacity": None}))["capacity"] == []
     assert await claimed(world) == 15
+
+
+async def test_a_pause_brings_a_limit_that_was_stored_and_never_told(world: ApiWorld) -> None:
+    batch_id = (await world.create(20))["batchId"]
+    change = BatchChange(capacity=(Capacity(Period.LIFETIME, 3, None),))
+    assert await world.core.store.batches.change(UUID(world.environment), UUID(batch_id), change)  # and died
+    for verb in ("pause", "resume"):
+        assert (await world.client.post(f"{world.batches}/{batch_id}/{verb}")).status_code == 200
+    assert await claimed(world) == 3
 
 
 async def test_what_is_absent_stays(world: ApiWorld) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from scheduler.bootstrap import open_core
 from scheduler.domain.setup import Provider
 from scheduler.domain.status import BatchStatus, ItemStatus
+from scheduler.services.batches.control_state import tell_control_state
 from scheduler.services.budgets.limits import flow_ref
 from scheduler.settings import Settings
 from tests.workers.provider import FakeProvider, refuse
@@ -78,10 +79,10 @@ async def test_a_paused_batch_waits_and_goes_on_when_postgres_says_so(world: Wor
     resource = await world.resource(await world.connection(provider.base_url))
     batch = await world.submit(resource, ["one"])
     store, engine = world.core.store, world.core.engine
-    flow = flow_ref((await store.batches.flows(batch.batch_id))[0])
     paused = await store.batches.set_paused(world.environment_id, batch.batch_id, True)
     assert paused is not None
-    await engine.pause(await world.shard(), flow, paused.version)
+    flows = await store.batches.flows(batch.batch_id)
+    await tell_control_state(store, engine, await world.shard(), paused, flows)
     async with world.worker():
         other = await world.submit(resource, ["two"])
         await world.ended(other)

@@ -111,8 +111,9 @@ class World:
         endpoint: Endpoint = "/v1/chat/completions",
         tokens: int = 10,
         guess: OutputGuess | None = None,
+        others: Sequence[Resource] = (),
     ) -> Batch:
-        """Store a batch without telling the engine."""
+        """Store a batch without telling the engine. others: resources that take turns with the first."""
         batch = NewBatch(
             workspace_id=self.workspace_id,
             environment_id=self.environment_id,
@@ -126,9 +127,10 @@ class World:
             deadline=None,
             api_key_id=None,
         )
+        takers = (resource, *others)
         items = [
             NewItem(
-                resource_id=resource.resource_id,
+                resource_id=takers[number % len(takers)].resource_id,
                 endpoint=endpoint,
                 request=json.dumps({"messages": [{"role": "user", "content": text}]}).encode(),
                 in_tokens=tokens,
@@ -137,7 +139,7 @@ class World:
                 metadata=None,
                 guess=guess,
             )
-            for text in texts
+            for number, text in enumerate(texts)
         ]
         stored, _ = await self.core.store.batches.create(batch, items)
         return stored

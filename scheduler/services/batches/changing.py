@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
 from scheduler.domain.batch import Batch
 from scheduler.ports.engine import Engine
-from scheduler.ports.store import Store, StoredFlow
+from scheduler.ports.store import Store
 from scheduler.services.batches.control import not_found
+from scheduler.services.batches.control_state import tell_control_state
 from scheduler.services.batches.envelope import EnvelopeReader
-from scheduler.services.batches.opening import Opening
-from scheduler.services.budgets.limits import flow_definition
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.reading.json_text import JsonText
 from scheduler.services.reading.problems import Problems
@@ -28,14 +27,12 @@ class Changing:
         engine: Engine,
         tenants: Tenants,
         shards: Shards,
-        opening: Opening,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._engine = engine
         self._tenants = tenants
         self._shards = shards
-        self._opening = opening
         self._now = now
 
     async def change(self, environment_id: UUID, batch_id: UUID, body: bytes) -> Batch:
@@ -53,11 +50,5 @@ class Changing:
             raise not_found()
         shard = await self._tenants.shard_of(environment_id)
         flows = await self._store.batches.flows(batch_id)
-        await self._shards.run(shard, lambda: self._tell_engine(shard, batch, flows))
+        await self._shards.run(shard, lambda: tell_control_state(self._store, self._engine, shard, batch, flows))
         return batch
-
-    async def _tell_engine(self, shard: int, batch: Batch, flows: Sequence[StoredFlow]) -> None:
-        """The limits first: a flow that is bound by a new budget must not find it undefined."""
-        key = await self._opening.bind(shard, batch, flows)
-        for flow in flows:
-            await self._engine.set_flow(shard, flow_definition(batch, flow, key))

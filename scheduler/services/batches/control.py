@@ -13,6 +13,7 @@ from scheduler.domain.errors import NotFound, Unavailable
 from scheduler.domain.work import Doorbell
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
+from scheduler.services.batches.control_state import tell_control_state
 from scheduler.services.budgets.limits import flow_ref
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.shards.access import Shards
@@ -65,7 +66,7 @@ class BatchControl:
             return batch
         wait = asyncio.ensure_future(self._sleep((self._settings.start_by_ms + GUARD_MS) / 1000))
         try:
-            await self._tell_engine(batch, self._engine.cancel)
+            await self._kill_flows(batch)
         except Unavailable as error:
             _log.warning("batch.cancel_postponed", batch_id=str(batch_id), reason=error.message)
         await wait
@@ -85,18 +86,20 @@ class BatchControl:
         batch = await self._store.batches.set_paused(environment_id, batch_id, paused)
         if batch is None:
             raise not_found()
-        await self._tell_engine(batch, self._engine.pause if paused else self._engine.resume)
+        shard = await self._tenants.shard_of(environment_id)
+        flows = await self._store.batches.flows(batch_id)
+        await self._shards.run(shard, lambda: tell_control_state(self._store, self._engine, shard, batch, flows))
         return batch
 
-    async def _tell_engine(self, batch: Batch, verb: Callable[..., Awaitable[None]]) -> None:
+    async def _kill_flows(self, batch: Batch) -> None:
         shard = await self._tenants.shard_of(batch.environment_id)
         flows = await self._store.batches.flows(batch.batch_id)
 
-        async def tell_all() -> None:
+        async def kill_all() -> None:
             for flow in flows:
-                await verb(shard, flow_ref(flow), batch.version)
+                await self._engine.cancel(shard, flow_ref(flow), batch.version)
 
-        await self._shards.run(shard, tell_all)
+        await self._shards.run(shard, kill_all)
 
     async def _ring(self, batch: Batch) -> None:
         """Wake the readers: a batch without outstanding items ended with the cancel itself."""
