@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -25,7 +26,8 @@ class ClockedRedis:
 
     Nothing else runs while a command is under way, so a run depends on its seed alone. `now_us` is the
     virtual time, microseconds of the epoch; set it before a call. `rang` says whether the last command left
-    a wake token, which was taken out at once, as an idle worker's BLPOP would.
+    a wake token, which was taken out at once, as an idle worker's BLPOP would. `took`: of every script that ran, in
+    order, its SHA-1 and the microseconds until its answer was here.
     """
 
     def __init__(self, url: str) -> None:
@@ -34,6 +36,7 @@ class ClockedRedis:
         self.now_us = 0
         self.rang = False
         self.commands = 0
+        self.took: list[tuple[str, int]] = []
 
     async def execute_command(self, *command: Any) -> Any:
         """Set the clock, run the command, pop a wake token; one round trip. Raises what the command raised."""
@@ -44,7 +47,12 @@ class ClockedRedis:
             commands.insert(0, ("SET", CLOCK_KEY, now_ms))
             self._sent_ms = now_ms
         self.commands += 1
-        return self._exchange(commands, at=int(moved))
+        began_ns = time.perf_counter_ns()
+        try:
+            return self._exchange(commands, at=int(moved))
+        finally:
+            if command[0] == "EVALSHA":
+                self.took.append((str(command[1]), (time.perf_counter_ns() - began_ns) // 1000))
 
     async def mset(self, values: Mapping[str, Any]) -> None:
         """The one other command that opening a shard uses."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from bench.filling.backlog import ENDLESS, Backlog, flow_of, queue_of
 from bench.filling.cases import CONNECTION, MINUTE_US, sizes
 from bench.filling.door import Door
 from bench.filling.fairness import Finding, connected, jain, queued
-from bench.filling.laboratory import Laboratory, Slowest
+from bench.filling.laboratory import Laboratory
 from bench.filling.world import START_US, World
 from scheduler.domain.work import BudgetDefinition, Lease, Limit
 from scheduler.providers.profiles.generic import GENERIC
@@ -37,80 +38,92 @@ async def _alone(lab: Laboratory, minutes: int) -> float:
     return door.share_used("sliding", end_us)
 
 
-def _script_finding(run: str, slowest: Slowest) -> Finding:
-    """Where the machine itself stops for 10 ms now and then, one script in 10,000 may be its victim."""
-    figure = f"slowest script {slowest}, {slowest.over_10_ms} of {slowest.calls:,} over 10 ms"
-    return Finding(run, figure, "≤ 10 ms, but for 1 in 10,000", slowest.over_10_ms * 10_000 <= slowest.calls)
+async def _with_scripts(run: str, lab: Laboratory, crowd: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+    """What a crowd came to, and what its scripts took: it runs twice."""
+    await crowd()
+    first = lab.redis.took
+    findings = await crowd()
+    slowest = lab.slowest_of_both(first, lab.redis.took)
+    figure = f"slowest script {slowest}, {slowest.over_10_ms} of {slowest.calls:,} over 10 ms (the quicker of two runs)"
+    return [*findings, Finding(run, figure, "≤ 10 ms", slowest.over_10_ms == 0)]
 
 
 async def crowded_connection(lab: Laboratory) -> list[Finding]:
     """1,000 queues on one exhausted connection beside a healthy queue."""
     minutes, queues = 3, 1_000
-    alone = await _alone(lab, minutes)
-    world = await lab.world(window_entries=SMALL_WINDOW)
-    await connected(world, EXHAUSTED_PER_MINUTE, None, BLOCKED)
-    served: Counter[str] = Counter()
-
-    def admitted(_: int, lease: Lease) -> None:
-        served[lease.ref.flow.queue.resource_id] += 1
-
-    for number in range(1, queues + 1):
-        await queued(world, number, BLOCKED)
-        await world.open(Backlog(flow_of(number, number), 60, sizes((10, 10), 0), first=60))
-    door = await _healthy(world, 0)
-    world.on_admitted = admitted
-    end_us = START_US + minutes * MINUTE_US
-    await world.run(end_us)
-    lost = 1 - door.share_used("sliding", end_us) / alone
-    blocked = world.doors[BLOCKED].share_used("sliding", end_us)
-    each = [served[queue_of(number).resource_id] for number in range(1, queues + 1)]
-    index = jain(each)
     run = "1,000 queues on an exhausted connection"
-    return [
-        Finding(run, f"the healthy queue loses {lost:.1%}", "< 5 %", lost < 0.05),
-        Finding(
-            run, f"Jain index of the 1,000 {index:.4f}, {min(each)}–{max(each)} items each", "≥ 0.98", index >= 0.98
-        ),
-        Finding(run, f"the exhausted connection is used at {blocked:.1%}", "≥ 98 %", blocked >= 0.98),
-        _script_finding(run, lab.slowest()),
-    ]
+    alone = await _alone(lab, minutes)
+
+    async def crowd() -> list[Finding]:
+        world = await lab.world(window_entries=SMALL_WINDOW)
+        await connected(world, EXHAUSTED_PER_MINUTE, None, BLOCKED)
+        served: Counter[str] = Counter()
+
+        def admitted(_: int, lease: Lease) -> None:
+            served[lease.ref.flow.queue.resource_id] += 1
+
+        for number in range(1, queues + 1):
+            await queued(world, number, BLOCKED)
+            await world.open(Backlog(flow_of(number, number), 60, sizes((10, 10), 0), first=60))
+        door = await _healthy(world, 0)
+        world.on_admitted = admitted
+        end_us = START_US + minutes * MINUTE_US
+        await world.run(end_us)
+        lost = 1 - door.share_used("sliding", end_us) / alone
+        blocked = world.doors[BLOCKED].share_used("sliding", end_us)
+        each = [served[queue_of(number).resource_id] for number in range(1, queues + 1)]
+        index = jain(each)
+        return [
+            Finding(run, f"the healthy queue loses {lost:.1%}", "< 5 %", lost < 0.05),
+            Finding(
+                run, f"Jain index of the 1,000 {index:.4f}, {min(each)}–{max(each)} items each", "≥ 0.98", index >= 0.98
+            ),
+            Finding(run, f"the exhausted connection is used at {blocked:.1%}", "≥ 98 %", blocked >= 0.98),
+        ]
+
+    return await _with_scripts(run, lab, crowd)
 
 
 async def crowded_key(lab: Laboratory) -> list[Finding]:
     """10,000 batches under one key of 60 RPM, a batch of another key on their resource, and a healthy resource."""
     minutes, flows = 3, 10_000
-    alone = await _alone(lab, minutes)
-    world = await lab.world(window_entries=SMALL_WINDOW)
-    shared = await connected(world, 6_000, None, BLOCKED)
-    await world.limit(BudgetDefinition(KEY, 1, (Limit("MINUTE", 60, None),)))
-    await queued(world, 1, BLOCKED)
-    served: Counter[str] = Counter()
-
-    def admitted(_: int, lease: Lease) -> None:
-        served[lease.ref.flow.batch_id] += 1
-
-    world.on_admitted = admitted
-    for number in range(1, flows + 1):
-        await world.open(Backlog(flow_of(number, 1), 5, sizes((10, 10), 0), budgets=(KEY,)))
-    other = Backlog(flow_of(flows + 1, 1), ENDLESS, sizes((10, 10), 0), first=100)
-    await world.open(other)
-    door = await _healthy(world, 0)
-    end_us = START_US + minutes * MINUTE_US
-    await world.run(end_us)
-    lost = 1 - door.share_used("sliding", end_us) / alone
-    neighbour = shared.share_used("sliding", end_us)
-    of_key = sum(served[flow_of(number, 1).batch_id] for number in range(1, flows + 1))
     run = "10,000 batches under one key of 60 RPM"
-    return [
-        Finding(run, f"the healthy resource loses {lost:.1%}", "< 5 %", lost < 0.05),
-        Finding(
-            run, f"their own resource is used at {neighbour:.1%} (another key's batch)", "≥ 95 %", neighbour >= 0.95
-        ),
-        Finding(
-            run, f"admitted for the key in {minutes} min: {of_key}", f"≈ {60 * minutes}", of_key >= 60 * (minutes - 1)
-        ),
-        _script_finding(run, lab.slowest()),
-    ]
+    alone = await _alone(lab, minutes)
+
+    async def crowd() -> list[Finding]:
+        world = await lab.world(window_entries=SMALL_WINDOW)
+        shared = await connected(world, 6_000, None, BLOCKED)
+        await world.limit(BudgetDefinition(KEY, 1, (Limit("MINUTE", 60, None),)))
+        await queued(world, 1, BLOCKED)
+        served: Counter[str] = Counter()
+
+        def admitted(_: int, lease: Lease) -> None:
+            served[lease.ref.flow.batch_id] += 1
+
+        world.on_admitted = admitted
+        for number in range(1, flows + 1):
+            await world.open(Backlog(flow_of(number, 1), 5, sizes((10, 10), 0), budgets=(KEY,)))
+        await world.open(Backlog(flow_of(flows + 1, 1), ENDLESS, sizes((10, 10), 0), first=100))
+        door = await _healthy(world, 0)
+        end_us = START_US + minutes * MINUTE_US
+        await world.run(end_us)
+        lost = 1 - door.share_used("sliding", end_us) / alone
+        neighbour = shared.share_used("sliding", end_us)
+        of_key = sum(served[flow_of(number, 1).batch_id] for number in range(1, flows + 1))
+        return [
+            Finding(run, f"the healthy resource loses {lost:.1%}", "< 5 %", lost < 0.05),
+            Finding(
+                run, f"their own resource is used at {neighbour:.1%} (another key's batch)", "≥ 95 %", neighbour >= 0.95
+            ),
+            Finding(
+                run,
+                f"admitted for the key in {minutes} min: {of_key}",
+                f"≈ {60 * minutes}",
+                of_key >= 60 * (minutes - 1),
+            ),
+        ]
+
+    return await _with_scripts(run, lab, crowd)
 
 
 async def changed_limit(lab: Laboratory) -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ LONG_US = 10_000
 @dataclass(frozen=True, slots=True)
 class Slowest:
     """The longest script of a run: its verb and ms; '' when none took SLOW_US or more. over_10_ms: how many of
-    `calls` scripts took longer than 10 ms (time on a busy machine, including what other processes took)."""
+    `calls` scripts took longer than 10 ms."""
 
     verb: str
     ms: float
@@ -53,6 +53,7 @@ class Laboratory:
         redis = self.redis
         redis.plain("FLUSHALL")
         redis.forget_clock()
+        redis.took = []
         redis.now_us = START_US
         includes = {"now": NOW_INCLUDE}
         # The bell and the feed block on connections of their own: in virtual time nobody waits on them.
@@ -80,6 +81,16 @@ class Laboratory:
                 if took_us > longest_us:
                     verb, longest_us = self._verbs.get(command[1].decode(), "?"), took_us
         return Slowest(verb, longest_us / 1000, over, sum(int(fields["calls"]) for fields in self._scripts()))
+
+    def slowest_of_both(self, one: Sequence[tuple[str, int]], other: Sequence[tuple[str, int]]) -> Slowest:
+        """The longest script of two equal runs, by what each took in the quicker of them: the machine stops for some
+        ms now and then, but not twice at the same script. Takes what ClockedRedis.took was after each."""
+        if [sha for sha, _ in one] != [sha for sha, _ in other]:
+            raise RuntimeError("two runs from the same seed called different scripts")
+        took = [(min(us, again_us), sha) for (sha, us), (_, again_us) in zip(one, other, strict=True)]
+        longest_us, sha = max(took)
+        verb = self._verbs.get(sha, "?") if longest_us >= SLOW_US else ""
+        return Slowest(verb, longest_us / 1000, sum(us > LONG_US for us, _ in took), len(took))
 
     def _scripts(self) -> list[dict[str, str]]:
         text = self.redis.plain("INFO", "commandstats")
