@@ -61,7 +61,8 @@ def _filled(rows: Sequence[Row]) -> list[str]:
         "## Filling a limit",
         "",
         "Share used / share of calls refused, in %, with the generic profile (pace 0.992, burst 1 s). Nothing is told"
-        " to the callers here: what a shape would refuse is lost for it.",
+        " to the callers here: what a shape would refuse is lost for it. The last column is by the clock of one run,"
+        " with whatever else the machine did; how long scripts take at worst is measured under *hard cases*.",
         "",
         f"| limit | workers | queues | {' | '.join(SHAPES)} | worst | calls | Redis µs per call | slowest script |",
         "|---|---|---|" + "---|" * (len(SHAPES) + 4),
