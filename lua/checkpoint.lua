@@ -23,7 +23,7 @@ shard.read_clock()
 
 -- Budgets that were handed out, by the receipt of the newest answer with them; a change since puts them into
 -- quotas_changed as well. A receipt is the time of its answer, made unique: nobody gives back another's.
-local handed = key.quotas_changed .. ':handed'
+local handed = key.quotas_handed
 local receipt = math.max(shard.now, tonumber(redis.call('HGET', key.clock, 'receipt') or 0) + 1)
 
 redis.call('ZREMRANGEBYSCORE', handed, stored, stored)

@@ -29,6 +29,8 @@ from scheduler.engine.servers import open_servers, slot_of
 
 _TEMPLATE = "brim_template"
 _ROOM_BYTES = 2 << 30
+_MOST_PROCESSES = 8
+"""Each has a Postgres and a Redis of its own."""
 _FRESH_S = 60
 _numbers = itertools.count(1)
 
@@ -40,7 +42,12 @@ hypothesis.settings.load_profile("brim")
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """With `-n auto`: one process more than there are cores, because many tests wait for a clock."""
-    return 1 if os.environ.get("BRIM_TEST_REDIS_URL") else (os.cpu_count() or 1) + 1
+    return 1 if os.environ.get("BRIM_TEST_REDIS_URL") else min(_cores(), _MOST_PROCESSES) + 1
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says so: a container has fewer than its machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pytest_configure() -> None:
@@ -90,13 +97,14 @@ def servers() -> Iterator[Servers]:
         with EmbeddedServers(home, durable=False) as embedded:
             yield Servers(embedded.redis_url, embedded.database_url)
     finally:
-        shutil.rmtree(home)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _in_memory() -> Path | None:
     """A folder in memory with room for some dozens of databases: one is made there in 10 ms, on a disk in 100."""
     folder = Path("/dev/shm")
-    if not os.access(folder, os.W_OK) or shutil.disk_usage(folder).free < _ROOM_BYTES:
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if not os.access(folder, os.W_OK) or shutil.disk_usage(folder).free < _ROOM_BYTES * processes:
         return None
     return folder
 

@@ -15,6 +15,7 @@ local key = {
   direct = PREFIX .. 'direct-calls',
   fence = PREFIX .. 'fence',
   quotas_changed = PREFIX .. 'quotas-changed',
+  quotas_handed = PREFIX .. 'quotas-handed',
   recovery = PREFIX .. 'recovery',
   wake = PREFIX .. 'wake',
   timer = PREFIX .. 'timer',

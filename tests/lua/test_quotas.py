@@ -96,7 +96,7 @@ async def test_a_budget_that_has_no_quota_any_more_is_forgotten(bench: Bench) ->
     await bench.redis.delete(f"{keys.prefix(SHARD)}budget:d")
     await bench.after(HANDED_MS)
     assert (await bench.engine.checkpoint(SHARD, 500)).uses == ()
-    assert await bench.redis.exists(f"{keys.prefix(SHARD)}quotas-changed:handed") == 0
+    assert await bench.redis.exists(f"{keys.prefix(SHARD)}quotas-handed") == 0
 
 
 @pytest.mark.parametrize("seed", range(8))

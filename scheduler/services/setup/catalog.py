@@ -60,6 +60,7 @@ class Catalog:
         self._clock = clock
         self._read_at = float("-inf")
         self._checked_at = float("-inf")
+        self._looked_at = float("-inf")
         self._stamp = ""
         self._reading = asyncio.Lock()
         self._resources: dict[UUID, Served] = {}
@@ -75,17 +76,18 @@ class Catalog:
         return self._accounts.get(connection_id)
 
     async def refresh(self, *, max_age_s: float = MAX_AGE_S) -> None:
-        """Read again what is older than max_age_s or has changed; many callers at once cost one read.
+        """Read again what is older than max_age_s or has changed. Many callers at once cost two looks, however long one
+        takes: that under way may have begun before they came.
 
         While Postgres is away the last state is kept. Raises Unavailable only when there never was one.
         """
-        check_s = min(max_age_s, CHECK_S)
-        if self._clock() - self._checked_at <= check_s:
+        came_at = self._clock()
+        if came_at - self._checked_at <= min(max_age_s, CHECK_S):
             return
         async with self._reading:
-            asked_at = self._clock()
-            if asked_at - self._checked_at <= check_s:
+            if self._looked_at >= came_at and self._read_at > float("-inf"):
                 return
+            asked_at = self._looked_at = self._clock()
             try:
                 # Before the rest, so that what changes meanwhile is seen by the next look.
                 stamp = await self._store.offers_stamp()
