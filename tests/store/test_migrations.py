@@ -16,6 +16,8 @@ from scheduler.store.migrations import NewerDatabase, migrate
 from scheduler.store.migrations.runner import migrations
 from tests.store.factories import Tenant, make_batch, new_batch, new_items
 
+RUNNING_ONCE = 21
+"""The migration that leaves one "running" callback a run."""
 CATALOG = """
 SELECT 'column', c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' '
     || a.attnotnull || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ' ' || a.attcompression::text
@@ -99,6 +101,36 @@ async def partition_of(connection: asyncpg.Connection, table: str, batch_id: UUI
         f"SELECT tableoid::regclass::text FROM {table} WHERE batch_id = $1 LIMIT 1", batch_id
     )
     return name
+
+
+async def test_callbacks_that_an_earlier_version_told_twice_keep_their_first_id(
+    bare_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [step for step in migrations() if step.version < RUNNING_ONCE]
+    with monkeypatch.context() as patched:
+        patched.setattr("scheduler.store.migrations.runner.migrations", lambda: before)
+        await migrate(bare_database)
+    batch_id, ids = uuid7(1_700_000_000_000, bytes(10)), [UUID(int=number) for number in range(1, 7)]
+    runs = (1, 1, 1, 2, 1, 1)
+    kinds = ("running", "running", "running", "running", "item", "item")
+    connection = await asyncpg.connect(bare_database)
+    try:
+        await connection.execute(
+            """
+            INSERT INTO deliveries (batch_id, delivery_id, created_at, finished_at, seq, run, kind, receiver, state)
+            SELECT $1, id, now(), now(), 1, run, kind, 'r', 'delivered'
+            FROM unnest($2::uuid[], $3::int[], $4::text[]) AS t (id, run, kind)
+            """,
+            batch_id,
+            ids,
+            runs,
+            kinds,
+        )
+        await migrate(bare_database)
+        kept = await connection.fetch("SELECT delivery_id FROM deliveries ORDER BY delivery_id")
+    finally:
+        await connection.close()
+    assert [row["delivery_id"] for row in kept] == [ids[0], ids[3], ids[4], ids[5]]
 
 
 async def test_rows_go_to_the_week_of_their_batch(
