@@ -22,6 +22,7 @@ from scheduler.providers.call import Account, Adapter, Call, TooLate
 from scheduler.services.budgets.observer import Observer
 from scheduler.services.budgets.pausing import budget_of, rest
 from workers.circuit import Circuit
+from workers.clocks import WallClock
 from workers.committer import Committer, Finished
 from workers.decision import GiveBack, Pause, PauseWhy, Record, decide
 from workers.holdings import Held, Holdings
@@ -63,6 +64,7 @@ class Attempts:
         observer: Observer,
         parker: Parker,
         clock: Callable[[], float],
+        wall: WallClock,
         on_late: Callable[[], None],
     ) -> None:
         self._engine = engine
@@ -75,6 +77,7 @@ class Attempts:
         self._observer = observer
         self._parker = parker
         self._clock = clock
+        self._wall = wall
         self._on_late = on_late
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -219,9 +222,9 @@ class Attempts:
     async def _pause(self, job: Job, pause: Pause, now_s: float) -> bool:
         """Pause before anything is given back: what comes back must find the budget shut."""
         shard, connection_id, model = job.held.shard, job.account.connection_id, job.model if pause.one_model else ""
-        why, ms = pause.why, pause.pause_ms
+        why, ms, wall_s = pause.why, pause.pause_ms, self._wall.at(now_s).timestamp()
         try:
-            await rest(self._engine, shard, connection_id, model, ms, pause.reason, why.cause, now_s)
+            await rest(self._engine, shard, connection_id, model, ms, pause.reason, why.cause, wall_s)
         except Unavailable:
             return False
         metrics.PAUSES.labels(why.value).inc()

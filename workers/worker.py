@@ -171,7 +171,18 @@ class Worker:
             dispatcher.was_late()
 
         attempts = Attempts(
-            engine, Adapters(calls), holdings, committer, returns, Circuit(), learner, observer, parker, clock, was_late
+            engine,
+            Adapters(calls),
+            holdings,
+            committer,
+            returns,
+            Circuit(),
+            learner,
+            observer,
+            parker,
+            clock,
+            wall,
+            was_late,
         )
         loading = Loading(
             store,

@@ -24,13 +24,13 @@ def backoff_ms(attempts: int, jitter: float, hint_ms: int | None = None) -> int:
     return max(delay, hint_ms or 0)
 
 
-def spread_ms(told_ms: int, budget_id: str, now_s: float) -> int:
+def spread_ms(told_ms: int, budget_id: str, wall_s: float) -> int:
     """How long to rest when told to rest for told_ms: never less, and up to a tenth more (50 ms at least, 2 s at most).
 
     A provider tells the same moment to everybody on one account; each installation has a moment of its own, because its
-    budgets have ids of their own. All processes of one installation agree, as far as their clocks (now_s) are in the
-    same minute: it is drawn anew each minute, so that two that are close do not stay so.
+    budgets have ids of their own. All processes of one installation agree, as far as their wall clocks (wall_s) are in
+    the same minute: it is drawn anew each minute, so that two that are close do not stay so.
     """
     most_ms = min(max(told_ms * SPREAD_SHARE, SPREAD_LEAST_MS), SPREAD_MOST_MS)
-    drawn = sha256(f"{budget_id}:{int(now_s // SPREAD_WINDOW_S)}".encode()).digest()[:4]
+    drawn = sha256(f"{budget_id}:{int(wall_s // SPREAD_WINDOW_S)}".encode()).digest()[:4]
     return told_ms + int(most_ms * int.from_bytes(drawn) / 2**32)

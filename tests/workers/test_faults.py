@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis.asyncio
 
 from scheduler.bootstrap import open_core
+from scheduler.domain.retry import spread_ms
 from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.domain.work import BudgetKind, budget_id
 from scheduler.services.budgets.limits import flow_ref
@@ -37,6 +39,27 @@ async def test_a_429_pauses_the_connection_and_spends_no_attempt(world: World, p
     first, second = (seen.at_s for seen in provider.seen)
     assert second - first >= 1.45
     assert second > limited_until
+
+
+async def test_a_pause_is_spread_by_wall_time(
+    world: World, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Monotonic clocks begin at the start of each host: by them no two hosts would agree on the moment."""
+    refusal = refuse(429, "rate_limit_exceeded", "slow down", retry_after_ms="700")
+    provider.reply = lambda seen: (refusal if len(provider.seen) == 1 else answer)(seen)
+    connection = await world.connection(provider.base_url)
+    pause_budget, asked_ms = world.core.engine.pause_budget, []
+
+    async def noting(shard: int, budget: str, pause_ms: int, *why: Any) -> None:
+        asked_ms.append(pause_ms)
+        await pause_budget(shard, budget, pause_ms, *why)
+
+    monkeypatch.setattr(world.core.engine, "pause_budget", noting)
+    began_s = time.time()
+    async with world.worker():
+        await world.ended(await world.submit(await world.resource(connection), ["one"]))
+    budget = f"connection-{connection.connection_id}"
+    assert [ms in {spread_ms(700, budget, at_s) for at_s in (began_s, time.time())} for ms in asked_ms] == [True]
 
 
 async def test_a_server_error_is_tried_again_after_a_delay(world: World, provider: FakeProvider) -> None:

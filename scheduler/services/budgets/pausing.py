@@ -38,11 +38,11 @@ async def rest(
     told_ms: int,
     reason: str,
     cause: PauseCause,
-    now_s: float,
+    wall_s: float,
 ) -> None:
     """The same for as long as a provider told, spread a little where it told everybody the same. Raises Unavailable.
-    now_s: any clock that the processes of an installation about agree on."""
+    wall_s: wall time in seconds, on which all hosts of an installation about agree; monotonic clocks begin anywhere."""
     pause_ms = told_ms
     if cause is not PauseCause.TROUBLE:
-        pause_ms = spread_ms(told_ms, budget_of(connection_id, model), now_s)
+        pause_ms = spread_ms(told_ms, budget_of(connection_id, model), wall_s)
     await shut_budget(engine, shard, connection_id, model, pause_ms, reason, cause)

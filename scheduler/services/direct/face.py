@@ -47,7 +47,7 @@ class DirectFace:
         self._leases = DirectLeases(engine, shards, settings.lease_ms, clock)
         self._line = DirectLine(engine, grants, shards, holder, settings.lease_ms, settings.start_by_ms, clock)
         self.requests = DirectRequests(setup, settings.default_output_tokens, clock)
-        self._feedback = DirectFeedback(engine, Observer(engine, setup, clock), parkings, clock)
+        self._feedback = DirectFeedback(engine, Observer(engine, setup, clock), parkings, clock, time.time)
         self.calls = DirectCalls(
             tenants,
             Catalog(setup, vault, clock),

@@ -22,10 +22,8 @@ from scheduler.providers.streaming import OpenStream
 from scheduler.services.budgets.observer import INTERVAL_S, KEEP_S, Observer
 from scheduler.services.budgets.parkings import Parkings
 from scheduler.services.budgets.pausing import ALL_MODELS, budget_of, rest
+from scheduler.services.direct.rests import Rests
 
-FIRST_UNSAID_MS = 1_000
-LONGEST_UNSAID_MS = 60_000
-"""How long one rests that said "too much" and not until when: doubling each time in a row."""
 FRESH_S = 1.0
 """So long what was read of an environment's parkings is believed: many callers may ask while a provider is shut."""
 REMEMBERED = 1_000
@@ -44,14 +42,22 @@ class Shut:
 
 class DirectFeedback:
     """Takes note of how direct calls end. What answers say is told to the engine by a task, ten times a second, so no
-    call waits for it. clock: monotonic seconds."""
+    call waits for it. clock: monotonic seconds; wall_clock: seconds since 1970."""
 
-    def __init__(self, engine: Engine, observer: Observer, parkings: Parkings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        observer: Observer,
+        parkings: Parkings,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
         self._engine = engine
         self._observer = observer
         self._parkings = parkings
         self._clock = clock
-        self._unsaid: dict[str, int] = {}
+        self._wall_clock = wall_clock
+        self._rests = Rests()
         self._known: dict[UUID, tuple[float, Sequence[Parking]]] = {}
         self._telling: asyncio.Task[None] | None = None
 
@@ -75,14 +81,20 @@ class DirectFeedback:
             self.ended(shard, account, model, departure, Succeeded(b"", {}, usage))
 
     async def limit(self, shard: int, account: Account, model: str, end: LimitHit) -> None:
-        """Pause the connection, or the model, before the lease ends: whoever it lets in must find it shut."""
+        """Pause the connection, or the model, before the lease ends: whoever it lets in must find it shut. Calls
+        that are refused while the pause runs ask for no other, unless the provider told a time."""
         paused = model if end.one_model else ALL_MODELS
         budget = budget_of(account.connection_id, paused)
-        told_ms = end.after_ms or self._unsaid_ms(budget)
+        told_ms = self._rests.limited(budget, end.after_ms, self._clock())
+        if told_ms is None:
+            return
         cause = PauseCause.GROWTH if end.growth else PauseCause.LIMIT
         try:
-            await rest(self._engine, shard, account.connection_id, paused, told_ms, end.reason, cause, self._clock())
+            await rest(
+                self._engine, shard, account.connection_id, paused, told_ms, end.reason, cause, self._wall_clock()
+            )
         except Unavailable:
+            self._rests.failed(budget)
             return
         metrics.PAUSES.labels(cause.value).inc()
         _log.warning("connection.paused", budget=budget, ms=told_ms, reason=end.reason)
@@ -119,13 +131,9 @@ class DirectFeedback:
             await asyncio.wait([self._telling])
 
     def _well(self, account: Account, model: str) -> None:
-        if self._unsaid:
+        if self._rests.known:
             for paused in (ALL_MODELS, model):
-                self._unsaid.pop(budget_of(account.connection_id, paused), None)
-
-    def _unsaid_ms(self, budget: str) -> int:
-        times = self._unsaid[budget] = self._unsaid.get(budget, 0) + 1
-        return int(min(LONGEST_UNSAID_MS, FIRST_UNSAID_MS << min(times - 1, 16)))
+                self._rests.answered(budget_of(account.connection_id, paused))
 
     def _tell_soon(self) -> None:
         if self._observer.has_news and (self._telling is None or self._telling.done()):
