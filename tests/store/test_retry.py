@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 
 import asyncpg
 import pytest
@@ -12,7 +14,7 @@ from scheduler.domain.errors import Conflict
 from scheduler.domain.outcome import Recorded
 from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.store import PostgresStore
-from tests.store.factories import Tenant, make_batch, outcome, outcomes
+from tests.store.factories import Tenant, make_batch, new_batch, new_items, outcome, outcomes
 
 
 async def test_only_failed_items_run_again_and_the_batch_is_open(store: PostgresStore, tenant: Tenant) -> None:
@@ -134,6 +136,36 @@ async def test_cancelled_items_stay_and_the_batch_ends_cancelled(store: Postgres
     ended = await store.batches.get(tenant.environment_id, batch.batch_id)
     assert ended is not None
     assert (ended.status, ended.completed, ended.cancelled) == (BatchStatus.CANCELLED, 1, 1)
+
+
+async def test_the_requests_of_items_that_ran_are_not_read_to_find_them(
+    store: PostgresStore, tenant: Tenant, postgres: asyncpg.Connection
+) -> None:
+    """Long requests lie out of line: reading a million of them to count failures would be gigabytes."""
+    items = new_items(tenant, 40, request=b'{"x":"' + os.urandom(10_000).hex().encode() + b'"}')
+    batch, _ = await store.batches.create(new_batch(tenant), items)
+    await store.outcomes.flush([outcome(batch, seq, ItemStatus.FAILED) for seq in range(1, 41)])
+
+    async def found() -> tuple[int, int]:
+        """How many can be run again, and how many pages were looked at to know it."""
+        counting = f"SELECT count(*) FROM failed_items('{batch.batch_id}', NULL, NULL, 0, NULL) f WHERE f.runnable"
+        [plan] = json.loads(await postgres.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {counting}"))
+        pages = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+        return await postgres.fetchval(counting), pages
+
+    async def change(assignment: str) -> None:
+        await postgres.execute(f"UPDATE outcomes SET {assignment} WHERE batch_id = $1", batch.batch_id)
+
+    await change("error_code = error_code")
+    count, pages = await found()
+    await change("started_at = NULL")
+    read_count, read_pages = await found()
+    assert (count, read_count) == (40, 40)
+    assert read_pages - pages >= 2 * 40
+    await change("error_code = 'DEADLINE_EXCEEDED'")
+    late_count, late_pages = await found()
+    assert late_count == 40
+    assert late_pages - pages < 40
 
 
 async def test_single_items_run_again(store: PostgresStore, tenant: Tenant, postgres: asyncpg.Connection) -> None:

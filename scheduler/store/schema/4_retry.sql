@@ -2,13 +2,15 @@
 
 -- The items of a batch whose current run ended FAILED, behind a seq, in order: those with that error code and of that
 -- resource, null for any. Most: null for all. runnable: it is a request; not a line of an upload that was no item, which is
--- kept as a JSON text.
+-- kept as a JSON text. Such a line never started, and has its code from the check of the upload: only of those that may be
+-- one the request is looked at, which lies out of line if it is long.
 CREATE FUNCTION failed_items(p_batch uuid, p_code text, p_resource uuid, p_after integer, p_most bigint) RETURNS TABLE (
     seq integer, run integer, custom_id bytea, resource_id uuid, error_code text, error_message text,
     retry_count integer, completed_at timestamptz, runnable boolean
 ) LANGUAGE sql STABLE AS $$
     SELECT o.seq, o.run, i.custom_id, f.resource_id, o.error_code, o.error_message, o.retry_count, o.completed_at,
-        substring(i.request FROM 1 FOR 1) <> '\x22'
+        CASE WHEN o.started_at IS NOT NULL OR o.error_code IN ('DEADLINE_EXCEEDED', 'DEAD_LETTER') THEN true
+            ELSE substring(i.request FROM 1 FOR 1) <> '\x22' END
     FROM outcomes o
     CROSS JOIN LATERAL (SELECT * FROM items i WHERE i.batch_id = p_batch AND i.seq = o.seq LIMIT 1) i
     CROSS JOIN LATERAL (SELECT * FROM batch_flows f WHERE f.batch_id = p_batch AND f.no = i.resource_no LIMIT 1) f
