@@ -50,11 +50,12 @@ ORDER BY i.seq LIMIT $5;
 SELECT seq, run, crashes FROM item_crashes WHERE batch_id = $1 AND seq BETWEEN $2 AND $3;
 
 -- name: note_crashes
--- So many holders died with these runs. What is known already is never lowered.
+-- So many holders died with these runs. What is known already is never lowered; batches that are gone are left out.
 -- Params: $1 batches, $2 seqs, $3 runs, $4 crashes
 INSERT INTO item_crashes AS c (batch_id, seq, run, crashes)
 SELECT w.batch_id, w.seq, w.run, w.crashes
 FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::smallint[]) AS w (batch_id, seq, run, crashes)
+WHERE (SELECT true FROM batches b WHERE b.batch_id = w.batch_id)
 ORDER BY w.batch_id, w.seq
 ON CONFLICT (batch_id, seq) DO UPDATE SET run = excluded.run, crashes = excluded.crashes
 WHERE (excluded.run, excluded.crashes) > (c.run, c.crashes);

@@ -139,3 +139,6 @@ async def test_crashes_of_a_run_are_kept_and_never_lowered(store: PostgresStore,
     # Another run is another matter.
     await store.items.note_crashes([(batch.batch_id, 1, 2, 2)])
     assert await known() == [0, 0, 3]
+    # A batch that is gone by now keeps nothing of the others from being noted.
+    await store.items.note_crashes([(new_id(), 1, 1, 2), (batch.batch_id, 2, 1, 2)])
+    assert await known() == [0, 2, 3]
