@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from scheduler.domain.batch import Batch
+from scheduler.domain.errors import Unavailable
 from scheduler.domain.work import Doorbell, FlowRef, FlowState
 from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store, StoredFlow
@@ -119,12 +120,15 @@ class Reconciler:
             await self._recovery.apply_setup(turn[0])
         except EpochLost:
             await self._recovery.ensure(turn[0])
+        except Unavailable as problem:
+            _log.warning("setup.effect_postponed", shard=turn[0], reason=problem.message)
 
     async def _look_at(self, shard: int, dry_before: set[FlowRef]) -> Reconciled:
         looked_at = repaired = told = ended = 0
         keep_budgets = self._utc_now() >= self._budgets_due.get(shard, EARLIEST)
         async for page, batches in self._recovery.unfinished(shard):
-            await self._keep_budgets(shard, batches, due=keep_budgets)
+            if not await self._keep_budgets(shard, batches, due=keep_budgets):
+                keep_budgets = False
             refs = {flow_ref(flow): flow for flow in page}
             states = await self._engine.flows(shard, list(refs))
             looked_at += len(page)
@@ -160,16 +164,24 @@ class Reconciler:
         batches: Mapping[UUID, Batch],
     ) -> int:
         """Batches were changed, and whoever changed them died before it told the engine, or is about to. Answers how
-        many flows were behind."""
+        many flows were told. What is refused is told next time: a Redis without memory takes pauses, but no limits."""
         behind: dict[UUID, list[StoredFlow]] = {}
         for ref, state in states.items():
             flow = refs[ref]
             batch = batches.get(flow.batch_id)
             if batch is not None and not state.dead and state.version < batch.version:
                 behind.setdefault(batch.batch_id, []).append(flow)
+        told = 0
         for batch_id, flows in behind.items():
-            await tell_control_state(self._store, self._engine, shard, batches[batch_id], flows)
-        return sum(map(len, behind.values()))
+            try:
+                await tell_control_state(self._store, self._engine, shard, batches[batch_id], flows)
+            except EpochLost:
+                raise
+            except Unavailable as problem:
+                _log.warning("batch.change_postponed", batch_id=str(batch_id), reason=problem.message)
+                continue
+            told += len(flows)
+        return told
 
     async def _reopen(self, shard: int, flow: StoredFlow, batch: Batch) -> int:
         """It was reopened by a retry whose process died before it told the engine; a flow that died of a later cancel
@@ -182,18 +194,26 @@ class Reconciler:
         if done:
             self._budgets_due[shard] = self._utc_now() + KEEP_BUDGETS
 
-    async def _keep_budgets(self, shard: int, batches: Mapping[UUID, Batch], *, due: bool) -> None:
+    async def _keep_budgets(self, shard: int, batches: Mapping[UUID, Batch], *, due: bool) -> bool:
         """The engine forgets a batch's budget a day after the first of its flows ended, and its caller's when it is not
         used; the others still need them. What changed of them since takes effect.
 
         Those of a changed batch also between: its flows may have the new version from a refill, which brings no limits.
+        False when the engine refused them: they are told next time.
         """
         changed = {batch_id: batch.version for batch_id, batch in batches.items() if batch.version > FIRST_VERSION}
         news = [batches[batch] for batch, version in changed.items() if version != self._versions_before.get(batch)]
         budgets = await self._recovery.budgets_of(batches.values() if due else news)
-        if budgets:
-            await self._engine.set_limits(shard, budgets)
+        try:
+            if budgets:
+                await self._engine.set_limits(shard, budgets)
+        except EpochLost:
+            raise
+        except Unavailable as problem:
+            _log.warning("batch.limits_postponed", shard=shard, reason=problem.message)
+            return False
         self._versions |= changed
+        return True
 
     async def _open_unknown(
         self,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
+from redis.asyncio import Redis
 
 from scheduler.bootstrap import open_core
 from scheduler.domain.status import ItemStatus
@@ -42,6 +43,21 @@ async def test_batches_are_created_read_cancelled_and_followed(lonely: ApiWorld)
     async with asyncio.timeout(20), lonely.client.stream("GET", f"{path}/events") as answer:
         actions = [frame.action async for frame in frames_of(answer)]
     assert actions == ["batch-created", *["item-cancelled"] * 3, "batch-cancelled", "[DONE]"]
+
+
+async def test_a_redis_without_memory_takes_a_pause(world: ApiWorld, empty_redis: str) -> None:
+    batch = await world.create(2, capacity=[{"period": "MINUTE", "requests": 10}])
+    path = f"{world.batches}/{batch['batchId']}"
+    redis = Redis.from_url(empty_redis)
+    try:
+        await redis.config_set("maxmemory", 1)
+        paused = await world.client.post(f"{path}/pause")
+        resumed = await world.client.post(f"{path}/resume")
+    finally:
+        await redis.config_set("maxmemory", 0)
+        await redis.aclose()
+    assert paused.status_code == 200
+    assert (resumed.status_code, resumed.json()["errorCode"]) == (503, "UNAVAILABLE")
 
 
 async def test_readiness_and_pauses_say_so(lonely: ApiWorld) -> None:
