@@ -3,8 +3,8 @@
 --
 -- KEYS[1]  epoch     string  brim:{s}:epoch
 -- ARGV[1]  epoch     str     the caller's epoch
--- ARGV[2…] releases          septuples: lease id, fence, delay_ms, spend_attempt 0|1, refund all 0|1, sent_ago_ms (-1: unsent),
---                            next_target; at most 128
+-- ARGV[2…] releases          octuples: lease id, fence, delay_ms, spend_attempt 0|1, refund all 0|1, sent_ago_ms (-1: unsent),
+--                            next_target, out_tokens to reserve from now on (-1: as before); at most 128
 --
 -- RETURNS  {'released', lost index, …}   indices from 0
 --          {'epoch', ruling}
@@ -18,7 +18,7 @@
 --@include direct
 
 local epoch = ARGV[1]
-local FIRST, WIDTH_OF_RELEASE = 2, 7
+local FIRST, WIDTH_OF_RELEASE = 2, 8
 
 local refused = shard.refuses(epoch)
 if refused then return refused end
@@ -38,6 +38,7 @@ for i = #held, 1, -1 do
   else
     local delay_ms, spend, refund = tonumber(ARGV[at + 2]), ARGV[at + 3] == '1', ARGV[at + 4] == '1'
     local sent_ago_ms, target = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+    local out_tokens = tonumber(ARGV[at + 7])
     if refund then
       lease.refund(l)
     elseif sent_ago_ms >= 0 then
@@ -47,6 +48,7 @@ for i = #held, 1, -1 do
     local e = flow.parse(l.entry)
     if spend then e.attempts = e.attempts + 1 end
     e.target = target
+    if out_tokens >= 0 then e.out_tokens = out_tokens end
     back[#back + 1] = { lease = l, entry = flow.format(e), position = e.position, delay_ms = delay_ms,
                         target = target }
   end

@@ -23,8 +23,8 @@ from workers.committer import Committer, Finished
 from workers.decision import Record
 from workers.duty import backoff_s, pause
 from workers.holdings import Held, Holdings, is_suspect
-from workers.returns import Returns, Settling
-from workers.triage import Drop, Send, Settle, triage, uuid_of
+from workers.returns import Returning, Returns, Settling
+from workers.triage import Drop, Lessen, Send, Settle, triage, uuid_of
 
 STORE_AWAY_MS = 500
 """Entries whose requests could not be loaded come back after this."""
@@ -137,6 +137,9 @@ class Loading:
             case Settle():
                 self._holdings.free_slot(held)
                 self._returns.settle(held.shard, [Settling(held, 0, 0)])
+            case Lessen():
+                target = held.lease.entry.target
+                self._returns.give_back(Returning(held, 0, False, target, out_tokens=step.out_tokens))
             case Record():
                 self._record(held, step)
         return None

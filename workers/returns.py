@@ -28,13 +28,15 @@ class Settling:
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """An entry to give back. free: the provider does not charge the call although it was sent."""
+    """An entry to give back. free: the provider does not charge the call although it was sent. out_tokens: the reserve
+    for its answer from now on; None: as before."""
 
     held: Held
     delay_ms: int
     spend_attempt: bool
     next_target: int
     free: bool = False
+    out_tokens: int | None = None
 
 
 class Returns:
@@ -107,6 +109,7 @@ class Returns:
                     refund=Refund.ALL if m.held.sent_s is None or m.free else Refund.NOTHING,
                     sent_ago_ms=m.held.sent_ago_ms(now_s),
                     next_target=m.next_target,
+                    out_tokens=m.out_tokens,
                 )
                 for m in messages
             ],

@@ -35,7 +35,14 @@ class Settle:
     """Nothing is left to do for this run (it has its outcome, or is no longer the current one)."""
 
 
-Step = Send | Drop | Settle | Record
+@dataclass(frozen=True, slots=True)
+class Lessen:
+    """Give the entry back, to be reserved by what its item was accepted with: a guess that rose fits no more."""
+
+    out_tokens: int
+
+
+Step = Send | Drop | Settle | Lessen | Record
 
 DROP = Drop()
 SETTLE = Settle()
@@ -71,6 +78,8 @@ def triage(lease: Lease, loaded: Loaded, resource: Resource | None) -> Step:
     if lease.dead:
         return dead_letter()
     if lease.exceeds:
+        if lease.entry.out_tokens > item.out_tokens:
+            return Lessen(item.out_tokens)
         return _failed("ITEM_EXCEEDS_CAPACITY", "The item is larger than a limit that applies to it.")
     if _passed(item.deadline, loaded.database_now):
         return _failed("DEADLINE_EXCEEDED", "The batch's deadline passed before the item could start.")

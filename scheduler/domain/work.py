@@ -225,7 +225,8 @@ class Refund(StrEnum):
 class Release:
     """Give an entry back. `delay_ms`: 0 puts it at the front now. `spend_attempt`: it counts as an attempt.
 
-    next_target: the target to use from now on. sent_ago_ms: None when unsent.
+    next_target: the target to use from now on. sent_ago_ms: None when unsent. out_tokens: the reserve for its answer
+    from now on; None: as before.
     """
 
     ref: LeaseRef
@@ -234,6 +235,7 @@ class Release:
     refund: Refund
     sent_ago_ms: int | None
     next_target: int = 0
+    out_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,7 @@ def doorbell_arguments(doorbells: Sequence[Doorbell]) -> list[Any]:
 
 
 def release_arguments(releases: Sequence[Release]) -> list[Any]:
-    """Septuples of release."""
+    """Octuples of release."""
     args: list[Any] = []
     for r in releases:
         args += (
@@ -209,6 +209,7 @@ def release_arguments(releases: Sequence[Release]) -> list[Any]:
             int(r.refund is Refund.ALL),
             age(r.sent_ago_ms),
             r.next_target,
+            -1 if r.out_tokens is None else r.out_tokens,
         )
     return args
 

@@ -36,8 +36,8 @@ from scheduler.ports.uploads import UploadStore
 @dataclass(frozen=True, slots=True)
 class LoadedItem:
     """What a dispatcher needs of a claimed entry. finished: this run has an outcome already, or the run is not the
-    current one: settle without a call. batch_status CANCELLED: do not send. max_retries: the batch's, in place of the
-    resource's."""
+    current one: settle without a call. batch_status CANCELLED: do not send. out_tokens: the reserve for its answer that
+    it was accepted with. max_retries: the batch's, in place of the resource's."""
 
     batch_id: UUID
     seq: int
@@ -50,6 +50,7 @@ class LoadedItem:
     resource_id: UUID
     endpoint: Endpoint
     request: bytes
+    out_tokens: int
     max_retries: int | None = None
 
 

@@ -69,6 +69,7 @@ class PostgresItemStore:
                     resource_id=row["resource_id"],
                     endpoint=ENDPOINTS[row["endpoint"]],
                     request=row["request"],
+                    out_tokens=row["out_tokens"],
                     max_retries=row["max_retries"],
                 )
                 for row in rows

@@ -1,6 +1,6 @@
 """settle, release, renew, reclaim: how the right to run ends, and what the budgets keep."""
 
-from scheduler.domain.work import Fence, FlowDefinition, LeaseRef, Limit, PauseCause, Refund, Release, Settlement
+from scheduler.domain.work import Entry, Fence, FlowDefinition, LeaseRef, Limit, PauseCause, Refund, Release, Settlement
 from scheduler.engine import keys
 from tests.lua.conftest import SHARD, Bench, flow_of, minute
 
@@ -49,6 +49,26 @@ async def test_an_unsent_call_gives_everything_back(bench: Bench) -> None:
     assert await used(bench, "c") == (0, 0)
     again = await bench.claim()
     assert [(lease.ref.position, lease.entry.attempts) for lease in again.leases] == [(1, 0)]
+
+
+async def test_an_entry_that_fits_no_more_comes_back_with_the_reserve_that_it_is_given(bench: Bench) -> None:
+    await bench.limit("c", minute(tokens=5_000))
+    await bench.queue()
+    flow = FlowDefinition(flow_of(1), 1, 4.0, (), 2)
+    await bench.engine.push(SHARD, flow, 0, 0, 2, [Entry(1, 1, 10, 4_000, 3, 1), Entry(2, 1, 10, 500)])
+    await bench.limit("c", minute(tokens=2_000))
+    first, second = (await bench.claim()).leases
+    assert (first.exceeds, second.exceeds) == ("c", "")
+    back = [
+        Release(first.ref, 0, False, Refund.ALL, None, out_tokens=600),
+        Release(second.ref, 0, False, Refund.ALL, None),
+    ]
+    assert await bench.engine.release(SHARD, back) == frozenset()
+    assert await used(bench, "c") == (0, 0), "nothing was reserved for what exceeds"
+    again = (await bench.claim()).leases
+    assert [lease.entry for lease in again] == [Entry(1, 1, 10, 600, 3, 1), Entry(2, 1, 10, 500)]
+    assert [lease.exceeds for lease in again] == ["", ""]
+    assert await used(bench, "c") == (2, 1_120)
 
 
 async def test_a_failed_attempt_comes_back_to_the_front_when_due(bench: Bench) -> None:

@@ -11,10 +11,12 @@ from uuid import UUID
 import pytest
 
 from scheduler.bootstrap import open_core
+from scheduler.domain.batch import BatchChange
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.output_length import LEAST_SEEN, OutputGuess
 from scheduler.domain.work import Claimed
-from scheduler.ports.learned import LearnedStore
+from scheduler.ports.learned import LearnedOutput, LearnedStore
+from scheduler.services.batches.control_state import tell_control_state
 from scheduler.settings import Settings
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider, Seen, answer
@@ -44,6 +46,30 @@ class Answers:
             self._provider.hold = asyncio.Event()
         status, headers, body = answer(seen)
         return status, headers, body | {"usage": {"prompt_tokens": 3, "completion_tokens": LENGTHS[kind]}}
+
+
+async def test_a_limit_that_falls_below_a_reserve_that_rose_fails_no_item_that_fits(
+    world: World, provider: FakeProvider
+) -> None:
+    """An item fails only if what it was accepted with fits no more, not for a guess that came later."""
+    resource = await world.resource(await world.connection(provider.base_url))
+    await world.core.store.setup.learn_outputs([LearnedOutput(resource.resource_id, 4_000, LEAST_SEEN)])
+    wide = (Capacity(Period.MINUTE, tokens=5_000),)
+    fits, large = [
+        await world.submit(resource, [f"{tokens}"], tokens=tokens, guess=OutputGuess(), capacity=wide)
+        for tokens in (500, 1_500)
+    ]
+    store, engine, shard = world.core.store, world.core.engine, await world.shard()
+    for batch in (fits, large):
+        narrow = BatchChange(capacity=(Capacity(Period.MINUTE, tokens=2_000),))
+        after = await store.batches.change(world.environment_id, batch.batch_id, narrow)
+        assert after is not None
+        await tell_control_state(store, engine, shard, after, await store.batches.flows(batch.batch_id))
+    async with world.worker():
+        assert (await world.ended(fits)).completed == 1
+        assert (await world.ended(large)).failed == 1
+    assert [item.error_code for item in await world.items(large)] == ["ITEM_EXCEEDS_CAPACITY"]
+    assert [seen.text for seen in provider.seen] == ["500"]
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["by Postgres", "by its own memory"])

@@ -14,13 +14,13 @@ from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.domain.work import Entry, Fence, FlowRef, Lease, LeaseRef, QueueRef
 from scheduler.ports.store import Loaded, LoadedItem
 from workers.decision import Record
-from workers.triage import Drop, Send, Settle, triage
+from workers.triage import Drop, Lessen, Send, Settle, triage
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 BATCH, CONNECTION, ID = UUID(int=1), UUID(int=2), UUID(int=3)
 FLOW = FlowRef(QueueRef(str(ID), str(ID), str(ID)), str(BATCH))
 LEASE = Lease(LeaseRef(FLOW, 7, Fence(3, 1)), Entry(7, 1, 1, 1), 0)
-ITEM = LoadedItem(BATCH, 7, 1, 1, False, BatchStatus.RUNNING, None, False, ID, "/v1/chat/completions", b"{}")
+ITEM = LoadedItem(BATCH, 7, 1, 1, False, BatchStatus.RUNNING, None, False, ID, "/v1/chat/completions", b"{}", 1)
 RESOURCE = Resource(
     ID, ID, ID, "r", None, (Target(CONNECTION, "m"),), False, (), True, None, 1, 5, Priority.NORMAL, {}, 1, NOW, NOW
 )
@@ -64,6 +64,13 @@ def test_what_cannot_be_sent_fails_with_its_code(
     step = triage(lease, loaded(item), resource)
     assert isinstance(step, Record)
     assert (step.status, step.error_code) == (ItemStatus.FAILED, code)
+
+
+def test_a_reserve_that_rose_and_fits_no_more_is_lessened_before_the_item_fails() -> None:
+    risen = LEASE._replace(entry=Entry(7, 1, 1, 400), exceeds="batch-1")
+    assert triage(risen, loaded(replace(ITEM, out_tokens=40)), RESOURCE) == Lessen(40)
+    cancelled = replace(ITEM, out_tokens=40, batch_status=BatchStatus.CANCELLED)
+    assert triage(risen, loaded(cancelled), RESOURCE) == Record(ItemStatus.CANCELLED)
 
 
 def test_a_deadline_ahead_does_not_matter() -> None:
