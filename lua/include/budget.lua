@@ -35,6 +35,17 @@ local function decode(packed)
   return def
 end
 
+-- Numbers of an earlier version, which kept fewer of each limit.
+local function widened(st, limits)
+  local before = (#st - HEAD) / limits
+  if limits == 0 or before >= WIDTH then return st end
+  local wide = { unpack(st, 1, HEAD) }
+  for i = 0, limits - 1 do
+    for j = 1, WIDTH do wide[HEAD + i * WIDTH + j] = j <= before and st[HEAD + i * before + j] or 0 end
+  end
+  return wide
+end
+
 -- The budget, slid to now; nil when it is not defined (it then admits nothing: a limit that is not known yet must
 -- not be exceeded meanwhile). Loaded once per script.
 function budget.load(id)
@@ -46,7 +57,8 @@ function budget.load(id)
     budget.loaded[id] = false
     return nil
   end
-  b = { id = id, key = hash, def = decode(def), st = cmsgpack.unpack(st), v = tonumber(v or 0), dirty = false, moved = {},
+  def = decode(def)
+  b = { id = id, key = hash, def = def, st = widened(cmsgpack.unpack(st), #def.limits), v = tonumber(v or 0), dirty = false, moved = {},
         gone = {}, bucket = math.floor(shard.now / SUB_MS) }
   budget.loaded[id] = b
   for _, limit in ipairs(b.def.limits) do window.slide(b, limit) end
@@ -258,4 +270,5 @@ function budget.define(id, packed, known, spent)
   -- What was booked in earlier sub-buckets in this call is in the sums already, so it must be written there too.
   budget.loaded[id] = { id = id, key = hash, def = def, st = st, v = known and known.v or 0, dirty = true,
                         moved = known and known.moved or {}, gone = known and known.gone or {}, bucket = now_bucket }
+  pace.redefine(budget.loaded[id])
 end

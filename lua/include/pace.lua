@@ -5,8 +5,12 @@
 -- A full window ends the credit of requests (TAT_R is WAITED then): what the window held back is not made up for at once.
 -- Otherwise a burst came again in every later minute, each time after a gap as long as itself.
 
+-- A burst is paid back within the next period: meanwhile the clock of the pace runs slower by as much. So it is missing in
+-- no later minute, and the stream has no gap when the window remembers it.
+
 local pace = {}
 
+local BUSY = 13 -- since when requests go without a rest of a burst
 local WAITED = -1 -- reads as the debt with which one more may go, at any time
 
 -- ms that one unit of `amount` per period takes at the present pace.
@@ -20,10 +24,16 @@ local function most_debt_ms(b, limit)
   return math.max(burst - unit, math.min(burst, unit))
 end
 
--- How far the requests given out reach into the future, in ms; below 0: credit.
+-- Time by the clock of the pace: behind by what was paid back of the burst.
+local function paced_now(b, limit)
+  local busy_ms, burst = shard.now - b.st[limit.at + BUSY], burst_ms(b, limit)
+  return shard.now - math.min(burst, busy_ms, busy_ms * burst / limit.period_ms)
+end
+
+-- How far the requests given out reach into the future, in ms; 0 and below: there was a rest.
 function pace.request_debt(b, limit)
   local at_ms = b.st[limit.at + TAT_R]
-  return at_ms == WAITED and most_debt_ms(b, limit) or at_ms - shard.now
+  return at_ms == WAITED and most_debt_ms(b, limit) or at_ms - paced_now(b, limit)
 end
 
 function pace.token_debt(b, limit) return b.st[limit.at + TAT_T] - shard.now end
@@ -57,7 +67,9 @@ function pace.advance(b, limit, requests, tokens)
   if limit.pace <= 0 then return end
   local st, at, now = b.st, limit.at, shard.now
   if limit.requests > 0 and requests ~= 0 then
-    st[at + TAT_R] = now + math.max(0, pace.request_debt(b, limit)) + requests * unit_ms(b, limit, limit.requests)
+    local debt = pace.request_debt(b, limit)
+    if debt <= 0 and requests > 0 then debt, st[at + BUSY] = 0, now end
+    st[at + TAT_R] = paced_now(b, limit) + math.max(0, debt) + requests * unit_ms(b, limit, limit.requests)
   end
   if limit.tokens > 0 then
     local cost_ms = tokens * unit_ms(b, limit, limit.tokens)
@@ -96,12 +108,24 @@ function pace.room(b, limit, tokens)
   return room
 end
 
+-- The definition changed: what went at once under a larger burst does not bind a smaller one for as long.
+function pace.redefine(b)
+  for _, limit in ipairs(b.def.limits) do
+    if limit.pace > 0 and limit.requests > 0 then
+      local at = limit.at + TAT_R
+      b.st[at] = math.min(b.st[at], paced_now(b, limit) + most_debt_ms(b, limit))
+    end
+  end
+end
+
 -- No burst is left at once: what follows goes at the rate of the pace.
 function pace.spend_burst(b)
   for _, limit in ipairs(b.def.limits) do
     if limit.pace > 0 then
       local st, at = b.st, limit.at
-      if limit.requests > 0 then st[at + TAT_R] = math.max(st[at + TAT_R], shard.now + most_debt_ms(b, limit)) end
+      if limit.requests > 0 then
+        st[at + TAT_R] = math.max(st[at + TAT_R], paced_now(b, limit) + most_debt_ms(b, limit))
+      end
       st[at + TAT_T] = math.max(st[at + TAT_T], shard.now + burst_ms(b, limit))
     end
   end

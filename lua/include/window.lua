@@ -9,7 +9,7 @@
 local window = {}
 
 local SUB_MS = 250
-local WIDTH = 12 -- per limit (the last three: include share):
+local WIDTH = 13 -- per limit (10 … 12: include share; 13: include pace):
 local CUR, CUR_R, CUR_T, OLDEST, SUM_R, SUM_T, TAT_R, TAT_T, SINCE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 function window.field(code, bucket) return code .. ':' .. string.format('%d', bucket) end

@@ -9,7 +9,7 @@ from tests.stateful.model import Flow, Model
 from tests.stateful.shard import BudgetSeen, FlowSeen, QueueSeen, Seen
 from tests.stateful.world import FLOWS, QUEUE_NAMES, QUEUES, SUB_MS, WINDOW
 
-HEAD, WIDTH = 11, 12
+HEAD, WIDTH = 11, 13
 _CUR, _CUR_R, _CUR_T, _OLDEST, _SUM_R, _SUM_T = range(6)
 
 
