@@ -36,7 +36,10 @@ for i = 3, #ARGV do
   if not known or version > known.def.version then
     local packed = { version, given[3] }
     for _, limit in ipairs(given[4]) do packed[#packed + 1] = limit end
-    budget.define(id, cmsgpack.pack(packed), known, (spent or recovering) and not kept)
+    -- 'model-<connection>-<model>'
+    local connection = not known and string.sub(id, 1, 6) == 'model-' and budget.load('connection-' .. string.sub(id, 7, 42))
+    local past = known or connection and budget.inherited(id, connection) or nil
+    budget.define(id, cmsgpack.pack(packed), past, (spent or recovering) and not kept)
     applied = applied + 1
   elseif known then
     redis.call('PERSIST', known.key)

@@ -237,6 +237,22 @@ function budget.fade(b)
   redis.call('EXPIRE', b.key, days * 86400)
 end
 
+-- What a budget of a part of a connection (what was learned of a model) begins with: as much as the connection has booked,
+-- for some of it was the part's. Begun empty it would take that for the use of others.
+function budget.inherited(id, connection)
+  local copied, head = {}, recovery.head()
+  for _, limit in ipairs(connection.def.limits) do
+    for _, name in ipairs(window.fields(connection.st, limit)) do
+      local value = redis.call('HGET', connection.key, name)
+      if value then copied[#copied + 1], copied[#copied + 2] = name, value end
+    end
+  end
+  if #copied > 0 then redis.call('HSET', key.budget(id), unpack(copied)) end
+  local past = { st = {}, def = connection.def, v = 0 }
+  for i, value in ipairs(connection.st) do past.st[i] = i <= #head and head[i] or value end
+  return past
+end
+
 -- Write a definition, keeping what was booked for the same periods. spent: a budget without a past is all used up.
 function budget.define(id, packed, known, spent)
   local def = decode(packed)

@@ -60,23 +60,7 @@ function learned.define(id, connection, seen)
                             kept_of(seen, code, 'requests'), kept_of(seen, code, 'tokens') }
   end
   seen.version = seen.version + 1
-  local past = known or connection
-  if not known and connection then
-    local copied = {}
-    for _, limit in ipairs(connection.def.limits) do
-      if seen.limits[limit.code] and limit.sub_buckets then
-        for _, name in ipairs(window.fields(connection.st, limit)) do
-          local value = redis.call('HGET', connection.key, name)
-          if value then copied[#copied + 1], copied[#copied + 2] = name, value end
-        end
-      end
-    end
-    if #copied > 0 then redis.call('HSET', key.budget(id), unpack(copied)) end
-    local head = recovery.head()
-    past = { st = {}, def = connection.def, v = 0 }
-    for i, value in ipairs(connection.st) do past.st[i] = i <= #head and head[i] or value end
-  end
-  budget.define(id, cmsgpack.pack(packed), past, false)
+  budget.define(id, cmsgpack.pack(packed), known or connection and budget.inherited(id, connection), false)
   return budget.load(id)
 end
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -282,3 +283,21 @@ async def test_a_model_that_was_parked_takes_the_limits_that_were_seen_before(be
     found = (await bench.engine.headroom(SHARD, [MODEL]))[MODEL]
     assert [each.requests_limit for each in found.limits] == [600]
     assert found.paused_ms > 0
+
+
+async def test_a_models_budget_that_is_set_later_begins_with_what_its_connection_used(
+    bench: Bench,
+) -> None:
+    number = str(UUID(int=7))
+    connection, model = f"connection-{number}", f"model-{number}-0123456789abcdef"
+    await bench.limit(connection, minute(requests=100), Limit("SECOND", 50, None))
+    await bench.queue(targets=(connection,))
+    await bench.push(1, 60)
+    await bench.settle((await bench.claim(slots=40)).leases)
+    await bench.after(20_000)
+    await bench.limit(model, minute(requests=100))
+    (limit,) = (await bench.engine.headroom(SHARD, [model]))[model].limits
+    assert limit.requests_used == 40
+    await bench.after(41_000)
+    (limit,) = (await bench.engine.headroom(SHARD, [model]))[model].limits
+    assert limit.requests_used == 0
