@@ -34,6 +34,8 @@ for i = 3, #ARGV do
   local id, version = given[1], given[2]
   local known = budget.load(id)
   if not known or version > known.def.version then
+    -- What a person said since goes before what was learned of a model: that is learned anew.
+    if known and string.sub(id, 1, 6) == 'model-' then redis.call('HDEL', known.key, 'seen') end
     local packed = { version, given[3] }
     for _, limit in ipairs(given[4]) do packed[#packed + 1] = limit end
     -- 'model-<connection>-<model>'

@@ -7,6 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from scheduler.domain.observation import Observation
+from scheduler.domain.work import Limit
+from scheduler.services.budgets.limits import model_budget_id
 from scheduler.services.setup.catalog import CHECK_S, Catalog
 from tests.api.world import ApiWorld, item
 
@@ -140,6 +143,24 @@ async def test_changed_limits_reach_the_engine_at_once(world: ApiWorld) -> None:
     assert shown["budget"]["inFlight"] == {"used": 0, "limit": 7}
     assert shown["waiting"] == 1
     assert [each["name"] for each in shown["targets"]] == ["sim"]
+
+
+async def test_a_changed_connection_goes_before_what_was_learned_of_its_models(world: ApiWorld) -> None:
+    path = f"{world.at('ai-connection')}/{world.connection}"
+    await world.admin.put(path, json={"capacity": [{"period": "MINUTE", "requests": 600}]})
+    shard, model = await world.shard(), model_budget_id(UUID(str(world.connection)), "m")
+    lower = (Limit("MINUTE", 200, None),)
+    told = Observation(model, f"connection-{world.connection}", lower, (), 0, True, None)
+    assert await world.core.engine.observe(shard, [told])
+
+    async def learned() -> list[int | None]:
+        return [limit.requests_limit for limit in (await world.core.engine.headroom(shard, [model]))[model].limits]
+
+    assert await learned() == [200]
+    await world.admin.put(path, json={"capacity": [{"period": "MINUTE", "requests": 700}]})
+    assert await learned() == [700]
+    assert await world.core.engine.observe(shard, [told]), "it is learned again when an answer tells it"
+    assert await learned() == [200]
 
 
 @pytest.mark.parametrize(

@@ -301,3 +301,17 @@ async def test_a_models_budget_that_is_set_later_begins_with_what_its_connection
     await bench.after(41_000)
     (limit,) = (await bench.engine.headroom(SHARD, [model]))[model].limits
     assert limit.requests_used == 0
+
+
+async def test_what_a_person_sets_goes_before_what_was_learned_until_it_is_told_again(bench: Bench) -> None:
+    await bench.limit("c", minute(requests=600, pace=PACE))
+    await queue(bench)
+    await bench.push(count=2_000)
+    learned = await tell(bench, limit=minute(requests=60, pace=PACE))
+    assert learned
+    await drain(bench, 70)
+    set_by_hand = BudgetDefinition(MODEL, 1 << 40, (minute(requests=600, pace=PACE),))
+    await bench.engine.set_limits(SHARD, [set_by_hand])
+    assert len(await drain(bench, 10)) >= 90
+    assert await tell(bench, limit=minute(requests=60, pace=PACE)) == learned
+    assert await drain(bench, 10) == []

@@ -13,11 +13,13 @@ from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.domain.work import BudgetDefinition, BudgetKind, budget_id
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import SetupStore
-from scheduler.services.budgets.limits import connection_budget, key_budget, resource_budget
+from scheduler.services.budgets.limits import connection_budget, key_budget, model_budget_id, resource_budget
 from scheduler.services.budgets.pool_limits import pool_budgets, pooled_queue
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.shards.access import Shards
 
+_ABOVE_LEARNED = 1 << 40
+"""The engine numbers what it learns of a model from 1 on."""
 _log = structlog.get_logger(__name__)
 
 
@@ -32,9 +34,33 @@ class SetupEffects:
         self._shards = shards
 
     async def connection_changed(self, connection: Connection) -> None:
-        """Its limits hold from the next claim on."""
+        """Its limits hold from the next claim on; lower ones that were learned of its models do no more, until answers
+        tell them again."""
         await self._limits(connection.environment_id, connection_budget(connection))
+        await self._forget_learned(connection)
         await self._pools_of(connection.environment_id)
+
+    async def _forget_learned(self, connection: Connection) -> None:
+        resources = await self._setup.resources(connection.environment_id)
+        models = {
+            model_budget_id(target.connection_id, target.model)
+            for resource in resources
+            for target in resource.targets
+            if target.connection_id == connection.connection_id
+        }
+        limits = connection_budget(connection).limits
+
+        async def forget(shard: int) -> None:
+            known = await self._engine.headroom(shard, sorted(models))
+            fresh = [
+                BudgetDefinition(model, _ABOVE_LEARNED + connection.version, limits, report.max_in_flight)
+                for model, report in known.items()
+                if report.limits
+            ]
+            await self._engine.set_limits(shard, fresh)
+
+        if models and limits:
+            await self._apply(connection.environment_id, forget)
 
     async def resource_changed(self, resource: Resource) -> None:
         """Its limits, targets and weight hold from the next claim on."""
