@@ -42,7 +42,11 @@ async def open_core(settings: Settings, *, max_connections: int = 10) -> AsyncIt
                 engine.bell.set_shards(await store.shards.shards())
             files = Files(store.files, open_blobs(settings.files_dir, settings.files_url))
             vault = Vault(settings.secret_key.get_secret_value() if settings.secret_key else None)
-            yield Core(settings, store, engine, Recovery(settings, store, engine), vault, files)
+            recovery = Recovery(settings, store, engine)
+            try:
+                yield Core(settings, store, engine, recovery, vault, files)
+            finally:
+                await recovery.close()
         finally:
             await engine.close()
     finally:

@@ -84,6 +84,24 @@ async def test_a_recovery_whose_process_died_is_finished_by_another(
         await client.aclose()
 
 
+async def test_a_process_that_stops_during_a_recovery_leaves_it_to_another(
+    world: World, make_settings: Callable[..., Settings], empty_redis: str
+) -> None:
+    shard = await world.shard()
+    await wipe(empty_redis)
+    async with open_core(make_settings()) as stopping:
+        await stopping.recovery.ensure(shard)
+    client = redis.asyncio.Redis.from_url(empty_redis)
+    try:
+        assert await client.exists(keys.recovery(shard)) == 1, "it was cut short"
+        async with open_core(make_settings()) as other:
+            await other.recovery.ensure(shard)
+            await other.recovery.finished(shard)
+        assert await client.exists(keys.recovery(shard)) == 0
+    finally:
+        await client.aclose()
+
+
 async def test_a_second_wipe_during_the_recovery_is_recovered_too(
     world: World, provider: FakeProvider, empty_redis: str
 ) -> None:

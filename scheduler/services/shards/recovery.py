@@ -94,6 +94,14 @@ class Recovery:
         if running is not None:
             await asyncio.wait([running.task])
 
+    async def close(self) -> None:
+        """Stop what this process recovers, before its stores go: the next one that asks finishes it."""
+        tasks = [running.task for running in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
     async def _try(self, shard: int, opened: asyncio.Future[Recovered]) -> None:
         try:
             await self._agree(shard, opened)
