@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from api import documentation, failures
 from api.access import AccessLog
+from api.patience import Patience
 from api.routes import (
     ai_connections,
     ai_resources,
@@ -86,6 +87,7 @@ def described_app() -> FastAPI:
     documentation.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Patience)
     app.add_middleware(AccessLog)
     return app
 

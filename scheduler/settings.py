@@ -71,6 +71,12 @@ class Settings(BaseSettings):
         le=3_600,
         description="A client that takes nothing of an answer or sends nothing of a JSON body is cut off, in seconds.",
     )
+    read_patience_s: float = Field(
+        5.0,
+        gt=0,
+        le=600,
+        description="A read whose answer has not begun by then is answered 503 with Retry-After, in seconds.",
+    )
     upload_silence_s: float = Field(
         600.0,
         gt=0,

@@ -27,6 +27,16 @@ class Line:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    def hang(self) -> None:
+        """Take everything and carry nothing, as a server that was stopped (SIGSTOP) does."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Carry again, also what came meanwhile."""
+        self._flowing.set()
 
     async def connect(self) -> None:
         """Take connections; harmless when it does already."""
@@ -68,6 +78,7 @@ class Line:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(65_536):
+                await self._flowing.wait()
                 sink.write(data)
                 await sink.drain()
         sink.close()

@@ -139,3 +139,69 @@ async def test_a_stream_that_is_cut_ends_with_an_error_and_is_resumed_without_a_
         rest = [frame async for frame in frames_of(answer)]
     assert [frame.event_id for frame in rest] == [3, 4, 5, None]
     assert rest[-1].data == "[DONE]"
+
+
+HASTE_S = 0.5
+
+
+@pytest.fixture
+async def hasty(settings: Settings, line: Line) -> AsyncIterator[ApiWorld]:
+    """A tenant on an API that waits for the answers of Postgres for half a second."""
+    changes = {"database_url": line.database_url, "read_patience_s": HASTE_S}
+    async with open_core(settings.model_copy(update=changes)) as core:
+        async with serving(core) as url:
+            world = ApiWorld(core, url)
+            try:
+                await world.set_up()
+                yield world
+            finally:
+                await world.close()
+        line.flow()  # to be closed in order
+
+
+async def test_every_read_of_a_postgres_that_hangs_is_answered_503_in_time(hasty: ApiWorld, line: Line) -> None:
+    batch = await hasty.create(2)
+    paths: dict[str, dict[str, Any]] = (await hasty.client.get("/openapi.json")).json()["paths"]
+    reads = [path for path, methods in paths.items() if "get" in methods and path not in WITHOUT_POSTGRES]
+    line.hang()
+
+    async def refused(template: str) -> tuple[str, int, bool]:
+        client = hasty.admin if template.startswith(OF_ADMINS) else hasty.client
+        # httpx gives up long before the 30 s of a statement do.
+        answer = await client.get(path_of(template, hasty, batch["batchId"]), timeout=10)
+        return template, answer.status_code, int(answer.headers.get("retry-after", 0)) >= 1
+
+    found = await asyncio.gather(*(refused(template) for template in reads))
+    assert found == [(template, 503, True) for template in reads]
+    assert len(reads) > 20
+
+
+async def test_reads_go_on_when_postgres_does(hasty: ApiWorld, line: Line) -> None:
+    batch = await hasty.create(1)
+    path = f"{hasty.batches}/{batch['batchId']}"
+    line.hang()
+    assert [(await hasty.client.get(path)).status_code for _ in range(3)] == [503] * 3
+    line.flow()
+
+    async def is_read() -> bool:
+        return (await hasty.client.get(path)).status_code == 200
+
+    await eventually(is_read, "the batch is read again")
+
+
+async def test_a_stream_that_has_begun_outlasts_the_patience_with_a_postgres_that_hangs(
+    hasty: ApiWorld, line: Line
+) -> None:
+    batch = await hasty.create(1)
+    path = f"{hasty.batches}/{batch['batchId']}"
+    actions = []
+    async with asyncio.timeout(30), hasty.client.stream("GET", f"{path}/events") as answer:
+        async for frame in frames_of(answer):
+            actions.append(frame.action)
+            if len(actions) == 1:
+                line.hang()
+                # As long as another read is refused, the stream has waited for longer than a read may.
+                assert (await hasty.client.get(path)).status_code == 503
+                line.flow()
+                await hasty.finish(batch["batchId"], [1])
+    assert actions == ["batch-created", "item-completed", "batch-completed", "[DONE]"]

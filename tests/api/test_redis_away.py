@@ -70,3 +70,28 @@ async def test_readiness_and_pauses_say_so(lonely: ApiWorld) -> None:
     paused = await lonely.client.post(f"{lonely.batches}/{batch['batchId']}/pause")
     assert (paused.status_code, paused.json()["errorCode"]) == (503, "UNAVAILABLE")
     assert "retry-after" in paused.headers
+
+
+async def test_a_batch_is_read_while_redis_hangs(
+    settings: Settings, empty_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for reader in ("batches.progress", "explain.explanation"):
+        monkeypatch.setattr(f"scheduler.services.{reader}.PATIENCE_S", 0.1)
+    redis = Redis.from_url(empty_redis)
+    async with open_core(settings.model_copy(update={"read_patience_s": 1.0})) as core, serving(core) as url:
+        world = ApiWorld(core, url)
+        try:
+            await world.set_up()
+            batch = await world.create(2)
+            await world.finish(batch["batchId"], [1])
+            await redis.execute_command("CLIENT", "PAUSE", 1_500, "ALL")
+            path = f"{world.batches}/{batch['batchId']}"
+            shown = await world.client.get(path)
+            item = await world.client.get(f"{path}/{shown.json()['items'][1]['itemId']}")
+        finally:
+            await redis.ping()  # it goes on
+            await world.close()
+            await redis.aclose()
+    assert (shown.status_code, shown.json()["completed"], shown.json()["running"]) == (200, 1, 0)
+    assert [each["status"] for each in shown.json()["items"]] == ["COMPLETED", "PENDING"]
+    assert (item.status_code, item.json()["status"]) == (200, "PENDING")

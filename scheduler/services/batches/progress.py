@@ -20,6 +20,9 @@ from scheduler.services.budgets.limits import flow_ref, queue_ref
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.shards.access import Shards
 
+PATIENCE_S = 1.0
+"""How long the engine may take to say what runs; scripts take milliseconds, and what is recorded is worth showing."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -75,7 +78,7 @@ def utc_of(unix_ms: int) -> datetime:
 
 
 class Progress:
-    """Reads the overlay. While Redis is away nothing shows as running."""
+    """Reads the overlay. While Redis is away, or hangs, nothing shows as running."""
 
     def __init__(self, store: Store, engine: Engine, tenants: Tenants, shards: Shards) -> None:
         self._store = store
@@ -102,9 +105,10 @@ class Progress:
             return {}
         try:
             shard = await self._tenants.shard_of(live[0].environment_id)
-            return await self._shards.run(shard, lambda: self._engine.leased_counts(shard, refs))
-        except Unavailable as error:
-            _log.warning("progress.overlay_missing", reason=error.message)
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._shards.run(shard, lambda: self._engine.leased_counts(shard, refs))
+        except (Unavailable, TimeoutError) as error:
+            _log.warning("progress.overlay_missing", reason=str(error))
             return {}
 
     async def standings(self, batch: Batch, items: Iterable[Item]) -> dict[int, Standing]:
@@ -115,15 +119,15 @@ class Progress:
             if item.status not in FINAL_ITEM:
                 waiting.setdefault(item.resource_id, []).append(item.seq)
         leased: dict[int, int] = {}
-        for resource_id, seqs in waiting.items():
-            queue = queue_ref(batch.workspace_id, batch.environment_id, resource_id)
-            leased |= await self._leased(batch.environment_id, FlowRef(queue, str(batch.batch_id)), seqs)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                for resource_id, seqs in waiting.items():
+                    queue = queue_ref(batch.workspace_id, batch.environment_id, resource_id)
+                    leased |= await self._leased(batch.environment_id, FlowRef(queue, str(batch.batch_id)), seqs)
+        except (Unavailable, TimeoutError) as error:
+            _log.warning("progress.overlay_missing", reason=str(error))
         return {item.seq: standing_of(item, leased.get(item.seq), batch.status) for item in listed}
 
     async def _leased(self, environment_id: UUID, flow: FlowRef, seqs: Sequence[int]) -> Mapping[int, int]:
-        try:
-            shard = await self._tenants.shard_of(environment_id)
-            return await self._shards.run(shard, lambda: self._engine.leased(shard, flow, seqs))
-        except Unavailable as error:
-            _log.warning("progress.overlay_missing", reason=error.message)
-            return {}
+        shard = await self._tenants.shard_of(environment_id)
+        return await self._shards.run(shard, lambda: self._engine.leased(shard, flow, seqs))
