@@ -73,11 +73,6 @@ class CallbackSession:
             raise RefusedAddress(refusal)
         return self._allowed if host_of(url) in self._allow_hosts else self._guarded
 
-    @property
-    def guarded(self) -> aiohttp.ClientSession:
-        """The one whose connections are guarded."""
-        return self._guarded
-
     async def close(self) -> None:
         """Close all connections."""
         await self._guarded.close()

@@ -39,7 +39,6 @@ class Watched:
     admitted_tokens: int = 0
     refused: int = 0
     refused_in_minute: dict[int, int] = field(default_factory=dict)
-    last_refused_us: int = 0
 
     def wait_us(self, tokens: int, now_us: int) -> int:
         """How long a request must wait; 0: admitted."""
@@ -100,7 +99,6 @@ class Door:
                 watched.refused += 1
                 minute = (now_us - self.start_us) // 60_000_000
                 watched.refused_in_minute[minute] = watched.refused_in_minute.get(minute, 0) + 1
-                watched.last_refused_us = now_us
                 if shape == self.answers:
                     admitted = False
                     answer = max(1, math.ceil(wait_us / 1000))

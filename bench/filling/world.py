@@ -63,7 +63,6 @@ class Worker:
 
     name: str
     due_us: int
-    poll_us: int
     size: int = CLAIM_SIZE
     late: bool = False
     settling: list[tuple[Lease, int]] = field(default_factory=list)
@@ -105,7 +104,7 @@ class World:
         self._versions: dict[str, int] = {}
         self.now_us = START_US
         redis.now_us = START_US
-        self._workers = [Worker(f"w{i}", 0, 0) for i in range(workers)]
+        self._workers = [Worker(f"w{i}", 0) for i in range(workers)]
         self._waiting = deque(self._workers)
         for worker in self._workers:
             self._claim_at(worker, START_US + self._between((0.0, 5.0)))

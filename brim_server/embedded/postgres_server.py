@@ -71,11 +71,7 @@ class PostgresServer:
     @property
     def dsn(self) -> str:
         """The DSN as asyncpg and libpq take it."""
-        return self.dsn_of(_DATABASE)
-
-    def dsn_of(self, database: str) -> str:
-        """Return the DSN of another database of the same server."""
-        return f"postgresql://{_USER}@/{database}?{urlencode({'host': str(self._folder.sockets())})}"
+        return f"postgresql://{_USER}@/{_DATABASE}?{urlencode({'host': str(self._folder.sockets())})}"
 
     def prepare(self) -> None:
         """Make the cluster once, write the configuration, remove what a killed run left.

@@ -55,10 +55,6 @@ class EmbeddedServers:
         """A DSN for asyncpg (`postgresql://brim@/brim?host=…`)."""
         return self._postgres.dsn
 
-    def database_url_of(self, database: str) -> str:
-        """Return the DSN of another database of the same Postgres."""
-        return self._postgres.dsn_of(database)
-
     @property
     def redis_pid(self) -> int:
         """The process id of Redis."""

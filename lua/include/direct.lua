@@ -10,7 +10,6 @@ local DIRECT_FACTOR = 4 -- a direct call counts a quarter of what it would in a 
 local GRANTS_S = 60 -- a list of grants that nobody reads
 local LATE_MS = 2000 -- a ticket outlives the patience of its holder by this
 local TICKETS = 64 -- tickets admitted by one look at a budget
-local NO_BUDGET_MS = 1000 -- a budget that is not defined yet is looked at again
 
 -- The time that one such call takes of the rate of a budget.
 local function slot_ms(b, cost)

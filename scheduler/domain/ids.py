@@ -6,12 +6,6 @@ import hashlib
 from typing import NewType
 from uuid import UUID
 
-WorkspaceId = NewType("WorkspaceId", UUID)
-EnvironmentId = NewType("EnvironmentId", UUID)
-ConnectionId = NewType("ConnectionId", UUID)
-ResourceId = NewType("ResourceId", UUID)
-ApiKeyId = NewType("ApiKeyId", UUID)
-BatchId = NewType("BatchId", UUID)
 ItemId = NewType("ItemId", UUID)
 Seq = NewType("Seq", int)
 """Position of an item in its batch, from 1."""

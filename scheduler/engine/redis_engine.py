@@ -110,17 +110,6 @@ class RedisEngine:
         with translated():
             return await self._servers.identity(shard)
 
-    async def eviction_policies(self) -> Sequence[tuple[str, int]]:
-        """(maxmemory-policy, maxmemory in bytes; 0: unlimited) of each server, by INFO: that needs no right to
-        CONFIG."""
-
-        async def ask(client: Redis) -> tuple[str, int]:
-            memory = await client.info("memory")
-            return str(memory["maxmemory_policy"]), int(memory["maxmemory"])
-
-        with translated():
-            return await self._servers.everywhere(ask)
-
     def _agreed(self, shard: int) -> _Held:
         held = self._epochs.get(shard)
         if held is None:
@@ -243,11 +232,8 @@ class RedisEngine:
         lease_ms: int,
         crowded: frozenset[str],
         may_suspect: bool = True,
-        kind: str = "llm",
     ) -> Claimed:
         """Choose, check, reserve and lease entries."""
-        if kind != "llm":
-            raise ValueError(f"claims of kind {kind!r} name their queue")
         held = self._agreed(shard)
         if held.recovering:
             if await self._is_recovering(shard):

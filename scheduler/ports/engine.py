@@ -130,7 +130,6 @@ class Engine(Protocol):
         lease_ms: int,
         crowded: frozenset[str],
         may_suspect: bool = True,
-        kind: str = "llm",
     ) -> Claimed:
         """Choose, check, reserve and lease up to `slots` (≤ 128) entries. `open_slots` of them may go to any
         connection, the rest not to connections in `crowded` (budget ids). may_suspect: one of them may be an entry that

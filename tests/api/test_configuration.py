@@ -58,11 +58,12 @@ async def test_everything_is_made_once(core: Core) -> None:
         ("api_key", "made", "created"),
     ]
     assert [str(each.object_id) for each in first.objects[:2]] == [WORKSPACE, ENVIRONMENT]
-    assert [each.name for each in first.made_keys] == ["made"]
+    [made] = [each for each in first.objects if each.made]
+    assert made.name == "made"
     assert "brim_" not in repr(first)
     again = await apply_configuration(core, TEXT, ENVIRON)
     assert {change for _, _, change in changes(again)} == {"unchanged"}
-    assert again.made_keys == ()
+    assert not any(each.made for each in again.objects)
     assert [each.object_id for each in again.objects] == [each.object_id for each in first.objects]
     [connection] = await core.store.setup.connections()
     assert core.vault.open(connection.secret_config["apiKey"]) == "sk-from-the-environment"
@@ -71,7 +72,7 @@ async def test_everything_is_made_once(core: Core) -> None:
     assert [target.model for target in resource.targets] == ["sim-model", "other"]
     assert resource.default_args == {"max_tokens": 5}
     async with serving(core) as url, httpx.AsyncClient(base_url=url) as client:
-        for key in ("brim_given_in_the_file_0123456789", first.made_keys[0].key):
+        for key in ("brim_given_in_the_file_0123456789", made.key):
             path = f"/v1/completion-batch/{WORKSPACE}/{ENVIRONMENT}"
             assert (await client.get(path, headers={"x-api-key": str(key)})).status_code == 200
 

@@ -88,11 +88,6 @@ class AppliedConfiguration:
 
     objects: tuple[AppliedObject, ...]
 
-    @property
-    def made_keys(self) -> tuple[AppliedObject, ...]:
-        """Keys that were made now: to be shown once."""
-        return tuple(each for each in self.objects if each.made)
-
 
 async def apply_configuration(
     core: CoreParts, text: str, environ: Mapping[str, str] = os.environ

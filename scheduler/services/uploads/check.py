@@ -18,7 +18,6 @@ from scheduler.services.uploads.lines import Line
 
 _KEPT_BYTES = 4096
 """So much of a bad line is kept, to show what it was."""
-UNREADABLE = "MALFORMED_JSON"
 UNKNOWN = "AI_RESOURCE_NOT_FOUND"
 FORBIDDEN = "API_KEY_RESOURCE_NOT_AUTHORIZED"
 
