@@ -39,7 +39,7 @@ def classify(
     if 200 <= status < 300:
         return _success(status, headers, body, rates)
     problem = problem_in(body)
-    wait = wait_ms(headers, problem.message, now_s, rates) or wait_ms({}, _text(body), now_s)
+    wait = wait_ms(headers, problem.message, now_s, rates, body=_text(body))
     if _no_credit(status, problem, headers, body, rates, profile, now_s):
         return _shut(problem, body, rates, wait, now_s)
     if status == 413 or (status == 429 and _never_fits(problem.message)):

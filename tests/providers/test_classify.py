@@ -89,6 +89,14 @@ def test_a_limit_says_how_long_to_wait(headers: dict[str, str], message: str, wa
     assert (end.after_ms, end.reason) == (wait_ms, message)
 
 
+def test_a_hint_beside_the_message_goes_before_a_header_that_says_less() -> None:
+    headers = {"x-ratelimit-limit-requests": "9", "x-ratelimit-reset-requests": "1s"}
+    for body in (b"Too many. Try again in 30s.", b'{"error":{"message":"q","details":[{"retryDelay": "30s"}]}}'):
+        end = classify(429, headers, body, NOW_S)
+        assert isinstance(end, LimitHit)
+        assert end.after_ms == 30_000
+
+
 def test_gemini_says_the_wait_in_its_details() -> None:
     body = b'{"error":{"message":"q","details":[{"retryDelay": "53s"}]}}'
     assert classify(429, {}, body, NOW_S) == LimitHit(53_000, "q")

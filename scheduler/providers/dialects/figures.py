@@ -6,15 +6,14 @@ import re
 
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-DURATION = r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+"
-_DURATION = re.compile(f"^{DURATION}$")
+_DURATION = re.compile(f"^(?:{_PART.pattern})+$")
 
 
 def duration_ms(text: str) -> int | None:
     """ "6m0s", "17ms", "1.5s" or plain seconds ("0.8") in ms, rounded up; None for anything else."""
     text = text.strip()
     if _DURATION.match(text):
-        return ceil(sum(float(number) * _UNIT_MS[unit] for number, unit in _PART.findall(text)))
+        return whole_ms(sum(float(number) * _UNIT_MS[unit] for number, unit in _PART.findall(text)))
     return number_ms(text, 1_000)
 
 
@@ -24,6 +23,11 @@ def number_ms(value: str | None, factor: int) -> int | None:
         number = float(value or "") * factor
     except ValueError:
         return None
+    return whole_ms(number)
+
+
+def whole_ms(number: float) -> int | None:
+    """The whole number at or above; None when it is negative or not finite."""
     return ceil(number) if 0 <= number < float("inf") else None
 
 
