@@ -30,8 +30,8 @@ def wait_ms(
     """The wait that an answer asks for, in ms; None when it says nothing usable.
 
     Trusted in this order: retry-after-ms, retry-after (seconds, "1m2.5s" or a date), a hint in the text ("try again
-    in 9.816s", "retry after 9 seconds"), one elsewhere in the body (Gemini's retryDelay, a field retry_after), the reset
-    of the limit that is used up. `headers` have lower-case names; now_s: Unix time.
+    in 9.816s", "retry after 9 seconds"), one elsewhere in the body (Gemini's retryDelay, a field retry_after), the
+    reset of the limit that is used up. `headers` have lower-case names; now_s: Unix time.
     """
     for found in (said_ms(headers, now_s), _hint_ms(text), _hint_ms(body), _reset_ms(rates) if rates else None):
         if found is not None and found > 0:
