@@ -14,7 +14,8 @@ class ParkingStore(Protocol):
     """Remembers which connections must not be used, why, and until when: it outlives Redis."""
 
     async def park(self, parking: Parking) -> None:
-        """Note it, or put off the end of one that is noted. Nothing for a connection that does not exist (any more)."""
+        """Note it, or put off the end of one that is noted and has not been over for an hour: that began when it was
+        first parked. Nothing for a connection that does not exist (any more)."""
         ...
 
     async def parked(
@@ -25,8 +26,4 @@ class ParkingStore(Protocol):
 
     async def unpark(self, connection_id: UUID) -> Sequence[str]:
         """Forget the parkings of a connection; answers their models ("": the whole connection)."""
-        ...
-
-    async def forget_parkings(self, now: datetime) -> int:
-        """Forget those that are over for long; answers how many."""
         ...

@@ -14,6 +14,7 @@ from scheduler.store.item_store import PostgresItemStore
 from scheduler.store.migrations import pending
 from scheduler.store.outcome_store import PostgresOutcomeStore
 from scheduler.store.outlook_store import PostgresOutlookStore
+from scheduler.store.parking_store import PostgresParkingStore
 from scheduler.store.quota_store import PostgresQuotaStore
 from scheduler.store.retention_store import PostgresRetentionStore
 from scheduler.store.setup_store import PostgresSetupStore
@@ -42,7 +43,8 @@ class PostgresStore:
         self.handovers = PostgresHandoverStore(database)
         self.quotas = PostgresQuotaStore(database)
         self.retention = PostgresRetentionStore(database)
-        self.outlook = self.parkings = PostgresOutlookStore(database)
+        self.outlook = PostgresOutlookStore(database)
+        self.parkings = PostgresParkingStore(database)
 
     @classmethod
     async def open(cls, dsn: str, *, min_size: int = 1, max_size: int = 10) -> PostgresStore:
