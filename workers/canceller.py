@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-
 from scheduler import metrics
 from scheduler.domain.status import ItemStatus
-from scheduler.ports.engine import Engine, EpochLost
+from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
 from scheduler.services.shards.recovery import Recovery
 from workers.sweeping import Sweeping, Verdict
@@ -19,8 +17,6 @@ from workers.sweeping import Sweeping, Verdict
 BATCHES = 16
 """Cancelled batches looked at in one turn."""
 CANCELLED = Verdict(ItemStatus.CANCELLED)
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +39,11 @@ class Canceller:
         on_deliveries: Callable[[], None],
     ) -> None:
         self._store = store
-        self._recovery = recovery
-        self._sweeping = Sweeping(store, engine, utc_now, on_deliveries)
+        self._sweeping = Sweeping(store, engine, recovery, utc_now, on_deliveries)
 
     async def run_once(self) -> Cancelled:
         """Bring cancelled batches to their end, as far as nothing of them runs any more."""
         batches = await self._store.shards.cancelled_unfinished(BATCHES)
-        items = 0
-        for batch in batches:
-            try:
-                swept = await self._sweeping.sweep(batch, CANCELLED)
-            except EpochLost as lost:
-                await self._recovery.ensure(lost.shard)
-                continue
-            if swept:
-                _log.info("batch.items_cancelled", batch=str(batch.batch_id), items=swept)
-            items += swept
+        items = await self._sweeping.sweep(batches, CANCELLED)
         metrics.CANCELLED_ITEMS.inc(items)
         return Cancelled(len(batches), items)

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-
 from scheduler import metrics
 from scheduler.domain.status import ItemStatus
-from scheduler.ports.engine import Engine, EpochLost
+from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
 from scheduler.services.shards.recovery import Recovery
 from workers.sweeping import Sweeping, Verdict
@@ -20,8 +18,6 @@ BATCHES = 16
 """Overdue batches looked at in one turn."""
 INTERVAL_S = 1.0
 EXPIRED = Verdict(ItemStatus.FAILED, "DEADLINE_EXCEEDED", "The batch's deadline passed before the item could start.")
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +41,12 @@ class Expirer:
         on_deliveries: Callable[[], None],
     ) -> None:
         self._store = store
-        self._recovery = recovery
         self._utc_now = utc_now
-        self._sweeping = Sweeping(store, engine, utc_now, on_deliveries)
+        self._sweeping = Sweeping(store, engine, recovery, utc_now, on_deliveries)
 
     async def run_once(self) -> Expired:
         """Fail what waits beyond its deadline."""
         batches = await self._store.outlook.overdue(self._utc_now(), BATCHES)
-        items = 0
-        for batch in batches:
-            try:
-                swept = await self._sweeping.sweep(batch, EXPIRED)
-            except EpochLost as lost:
-                await self._recovery.ensure(lost.shard)
-                continue
-            if swept:
-                _log.info("batch.items_expired", batch=str(batch.batch_id), items=swept)
-            items += swept
+        items = await self._sweeping.sweep(batches, EXPIRED)
         metrics.EXPIRED_ITEMS.inc(items)
         return Expired(len(batches), items)

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import structlog
+
 from scheduler.domain.batch import Batch
 from scheduler.domain.outcome import ItemOutcome, Recorded
 from scheduler.domain.status import ItemStatus
 from scheduler.domain.work import Doorbell, FlowRef
-from scheduler.ports.engine import Engine
+from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store
 from scheduler.services.budgets.limits import flow_ref
+from scheduler.services.shards.recovery import Recovery
 
 CHUNK = 500
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +39,35 @@ class Sweeping:
     """
 
     def __init__(
-        self, store: Store, engine: Engine, utc_now: Callable[[], datetime], on_deliveries: Callable[[], None]
+        self,
+        store: Store,
+        engine: Engine,
+        recovery: Recovery,
+        utc_now: Callable[[], datetime],
+        on_deliveries: Callable[[], None],
     ) -> None:
         self._store = store
         self._engine = engine
+        self._recovery = recovery
         self._utc_now = utc_now
         self._on_deliveries = on_deliveries
 
-    async def sweep(self, batch: Batch, verdict: Verdict) -> int:
-        """Record what does not run as `verdict`; answers how many items that were. Raises EpochLost."""
+    async def sweep(self, batches: Sequence[Batch], verdict: Verdict) -> int:
+        """Record what does not run of these batches as `verdict`; answers how many items that were. A batch whose shard
+        has lost its memory waits for the next turn, and the shard is recovered."""
+        items = 0
+        for batch in batches:
+            try:
+                swept = await self._sweep(batch, verdict)
+            except EpochLost as lost:
+                await self._recovery.ensure(lost.shard)
+                continue
+            if swept:
+                _log.info("batch.items_swept", batch=str(batch.batch_id), items=swept, status=verdict.status.value)
+            items += swept
+        return items
+
+    async def _sweep(self, batch: Batch, verdict: Verdict) -> int:
         flows = await self._store.batches.flows(batch.batch_id)
         if not flows:
             return 0
@@ -89,7 +114,18 @@ class Sweeping:
         self, batch: Batch, shard: int, flow: FlowRef, chunk: Sequence[tuple[int, int]], verdict: Verdict
     ) -> int:
         now = self._utc_now()
-        outcomes = [_outcome(batch.batch_id, seq, run, now, verdict) for seq, run in chunk]
+        outcomes = [
+            ItemOutcome(
+                batch_id=batch.batch_id,
+                seq=seq,
+                run=run,
+                status=verdict.status,
+                error_code=verdict.error_code,
+                error_message=verdict.error_message,
+                completed_at=now,
+            )
+            for seq, run in chunk
+        ]
         flushed = await self._store.outcomes.flush(outcomes, wait_for_locks=True)
         bells = [Doorbell(flow.queue, str(b.batch_id), b.last_event) for b in flushed.batches]
         await self._engine.ring(shard, bells)
@@ -103,24 +139,3 @@ class Sweeping:
         for batch_id in await self._store.batches.end_full([batch.batch_id]):
             for ended in await self._store.shards.batches([batch_id]):
                 await self._engine.ring(shard, [Doorbell(flow.queue, str(batch_id), ended.last_event)])
-
-
-def _outcome(batch_id: UUID, seq: int, run: int, now: datetime, verdict: Verdict) -> ItemOutcome:
-    return ItemOutcome(
-        batch_id=batch_id,
-        seq=seq,
-        run=run,
-        status=verdict.status,
-        error_code=verdict.error_code,
-        error_message=verdict.error_message,
-        response=None,
-        response_headers=None,
-        prompt_tokens=None,
-        output_tokens=None,
-        retry_count=0,
-        connection_id=None,
-        model=None,
-        started_at=None,
-        completed_at=now,
-        valid_until=None,
-    )

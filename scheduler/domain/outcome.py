@@ -122,31 +122,32 @@ AttemptEnd = Succeeded | Retry | Failed | LimitHit | Fatal
 """How one attempt ended; closed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemOutcome:
-    """The final record of an item's run, as the flush writes it.
+    """The final record of an item's run, as the flush writes it. Of one that was never sent only what is required, and
+    why.
 
-    response: provider's body bytes; of a FAILED item its refusal, whose status is http_status. valid_until: the lease
-    deadline on Postgres' clock, estimated early rather than late; an outcome that arrives later is refused. None: no
-    lease stands behind it (cancellation).
+    response: provider's body bytes; of a FAILED item its refusal, whose status is http_status. connection_id, model and
+    started_at: of the call that it came from. valid_until: the lease deadline on Postgres' clock, estimated early
+    rather than late; an outcome that arrives later is refused. None: no lease stands behind it (cancellation).
     """
 
     batch_id: UUID
     seq: int
     run: int
     status: ItemStatus
-    error_code: str | None
-    error_message: str | None
-    response: bytes | None
-    response_headers: dict[str, str] | None
-    prompt_tokens: int | None
-    output_tokens: int | None
-    retry_count: int
-    connection_id: UUID | None
-    model: str | None
-    started_at: datetime | None
     completed_at: datetime
-    valid_until: datetime | None
+    error_code: str | None = None
+    error_message: str | None = None
+    response: bytes | None = None
+    response_headers: dict[str, str] | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    retry_count: int = 0
+    connection_id: UUID | None = None
+    model: str | None = None
+    started_at: datetime | None = None
+    valid_until: datetime | None = None
     http_status: int | None = None
 
 

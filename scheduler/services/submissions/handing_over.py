@@ -233,18 +233,10 @@ class HandingOver:
             seq=seq,
             run=1,
             status=status,
-            error_code=None,
-            error_message=None,
-            response=None,
-            response_headers=None,
-            prompt_tokens=None,
-            output_tokens=None,
-            retry_count=0,
             connection_id=part.account.connection_id,
             model=part.served.resource.targets[0].model,
             started_at=part.handover.asked_at,
             completed_at=self._now(),
-            valid_until=None,
         )
 
     async def _fail_rest(self, handover: Handover, batch: Batch, code: str, reason: str) -> None:
@@ -263,16 +255,7 @@ class HandingOver:
                     status=ItemStatus.FAILED,
                     error_code=code,
                     error_message=reason,
-                    response=None,
-                    response_headers=None,
-                    prompt_tokens=None,
-                    output_tokens=None,
-                    retry_count=0,
-                    connection_id=None,
-                    model=None,
-                    started_at=None,
                     completed_at=now,
-                    valid_until=None,
                 )
                 for entry in entries
             ]
