@@ -7,7 +7,7 @@
 -- ARGV[2]  most     int     budgets in the answer, up to 500; each is handed to one caller at a time
 -- ARGV[3]  stored   int     receipt of an earlier answer that is stored now; 0: none
 --
--- RETURNS  {'quotas', receipt, {budget, code, period index, requests, tokens}, …}
+-- RETURNS  {'quotas', receipt, {budget, code, period index, requests, tokens, zone}, …}
 --          {'epoch', ruling}
 --@include now
 --@include shard
@@ -40,7 +40,7 @@ for _, id in ipairs(ids) do
     if limit.quota then
       quotas = true
       local index, requests, tokens = window.quota(b, limit)
-      reply[#reply + 1] = { id, limit.code, index, requests, tokens }
+      reply[#reply + 1] = { id, limit.code, index, requests, tokens, limit.zone }
     end
   end
   if quotas then redis.call('ZADD', handed, receipt, id) else redis.call('ZREM', handed, id) end

@@ -1,9 +1,10 @@
 #!lua
--- restore_quotas: after a loss, so much at least is used of these quotas, if their period is still the same.
+-- restore_quotas: after a loss, so much at least is used of these quotas, if their period is the present one, or overlaps
+-- it in another zone; also of those of that period that count tokens otherwise now.
 --
 -- KEYS[1]  epoch    string  brim:{s}:epoch
 -- ARGV[1]  epoch    str     the caller's epoch
--- ARGV[2…] quotas           quintuples: budget, code, period index, requests, tokens; at most 1,000
+-- ARGV[2…] quotas           in sixes: budget, code, period index, requests, tokens, zone; at most 1,000
 --
 -- RETURNS  {'restored', n}   budgets that are not defined, or have no such quota, are left out
 --          {'epoch', ruling}
@@ -18,14 +19,15 @@ if refused then return refused end
 shard.read_clock()
 
 local restored = 0
-for i = 2, #ARGV, 5 do
+for i = 2, #ARGV, 6 do
   local id, code = ARGV[i], ARGV[i + 1]
+  local index, requests, tokens, zone = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5]
   local b = budget.load(id)
-  for _, limit in ipairs(b and b.def.limits or {}) do
-    if limit.quota and limit.code == code then
-      window.restore(b, limit, tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]))
-      restored = restored + 1
+  for _, limit in ipairs(b and carry.successors(b.def, code) or {}) do
+    if carry.overlaps(limit, zone, index) then
+      window.restore(b, limit, b.st[limit.at + CUR], requests, carry.tells(limit.code, code) and tokens or 0)
     end
+    restored = restored + 1
   end
 end
 budget.save()

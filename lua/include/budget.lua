@@ -13,6 +13,7 @@ local budget = { loaded = {} }
 
 --@include recovery
 --@include window
+--@include carry
 --@include pace
 --@include share
 --@include hold
@@ -258,12 +259,12 @@ function budget.define(id, packed, known, spent)
   local def = decode(packed)
   local now_bucket = math.floor(shard.now / SUB_MS)
   local st = recovery.head()
-  local hash = key.budget(id)
+  local hash, stays = key.budget(id), {}
+  for _, limit in ipairs(def.limits) do stays[limit.code] = true end
   if known then
     for i = 1, HEAD do st[i] = known.st[i] end
     -- The sub-buckets of a limit that goes must not be met by one of the same period that comes later.
-    local stays, gone = {}, {}
-    for _, limit in ipairs(def.limits) do stays[limit.code] = true end
+    local gone = {}
     for _, limit in ipairs(known.def.limits) do
       for _, name in ipairs(stays[limit.code] and {} or window.fields(known.st, limit)) do
         gone[#gone + 1] = name
@@ -280,6 +281,9 @@ function budget.define(id, packed, known, spent)
     for i = 1, WIDTH do st[limit.at + i] = kept and known.st[kept.at + i] or 0 end
     if known and not kept then st[limit.at + SINCE] = now_bucket + 1 end
     if not kept then window.fresh(st, limit, now_bucket, spent) end
+    if limit.quota and kept and kept.zone ~= limit.zone then carry.zone(st, limit, now_bucket) end
+    -- Not from the account of a connection, which a model's may begin with.
+    if limit.quota and not kept and known and known.id == id then carry.meter(st, limit, known, stays) end
   end
   redis.call('HSET', hash, 'def', packed)
   redis.call('PERSIST', hash)

@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 
 class QuotaUse(NamedTuple):
-    """One quota of one budget. code and period_index name its period as the engine counts it; only it reads them."""
+    """One quota of one budget. code and period_index name its period as the engine counts it; only it reads them. zone:
+    whose days it counted (domain.work.Limit)."""
 
     budget_id: str
     code: str
     period_index: int
     requests: int
     tokens: int
+    zone: str = ""
 
 
 class QuotaHandout(NamedTuple):

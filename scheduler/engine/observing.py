@@ -69,8 +69,8 @@ def read_quotas(reply: Any) -> QuotaHandout:
     match reply:
         case [b"quotas", receipt, *rows]:
             uses = (
-                QuotaUse(budget.decode(), code.decode(), index, max(0, requests), max(0, tokens))
-                for budget, code, index, requests, tokens in rows
+                QuotaUse(budget.decode(), code.decode(), index, max(0, requests), max(0, tokens), zone.decode())
+                for budget, code, index, requests, tokens, zone in rows
             )
             return QuotaHandout(receipt, tuple(uses))
         case _:

@@ -188,7 +188,8 @@ class Engine(Protocol):
         ...
 
     async def restore_quotas(self, shard: int, uses: Sequence[QuotaUse]) -> None:
-        """After a loss: so much at least is used of these (at most 200), in the periods that have not ended."""
+        """After a loss: so much at least is used of these (at most 200), in the periods that have not ended, or that
+        overlap the present one in another zone."""
         ...
 
     async def set_flow(self, shard: int, flow: FlowDefinition) -> None:

@@ -13,7 +13,7 @@ class QuotaStore(Protocol):
 
     async def keep_quotas(self, uses: Sequence[QuotaUse]) -> None:
         """Store these. Of one period the higher figures stay, an older period is ignored: writers may overtake each
-        other."""
+        other. Whoever counted in another zone is replaced."""
         ...
 
     async def quotas(self, budget_ids: Sequence[str]) -> Sequence[QuotaUse]:

@@ -84,7 +84,7 @@ async def test_a_batch_is_read_while_redis_hangs(
             await world.set_up()
             batch = await world.create(2)
             await world.finish(batch["batchId"], [1])
-            await redis.execute_command("CLIENT", "PAUSE", 1_500, "ALL")
+            await redis.client_pause(1_500)
             path = f"{world.batches}/{batch['batchId']}"
             shown = await world.client.get(path)
             item = await world.client.get(f"{path}/{shown.json()['items'][1]['itemId']}")

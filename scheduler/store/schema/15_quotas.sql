@@ -7,5 +7,6 @@ CREATE TABLE quota_uses (
     requests     bigint      NOT NULL,
     tokens       bigint      NOT NULL,
     updated_at   timestamptz NOT NULL DEFAULT now(),
+    zone         text        NOT NULL DEFAULT '', -- whose days it counted; '': UTC
     PRIMARY KEY (budget_id, code)
 ) WITH (fillfactor = 50);
