@@ -115,7 +115,9 @@ def build(core: Core) -> Services:
     submissions = Submissions(settings, store, core.files, core.vault, control)
     return Services(
         settings=settings,
-        direct=DirectFace(settings, store.setup, engine, engine.grants, tenants, shards, core.vault, parkings),
+        direct=DirectFace(
+            settings, store.setup, store.quotas, engine, engine.grants, tenants, shards, core.vault, parkings
+        ),
         store=store,
         engine=engine,
         tenants=tenants,

@@ -15,6 +15,7 @@ from scheduler.domain.work import Doorbell, FlowRef, FlowState
 from scheduler.ports.engine import Engine, EpochLost
 from scheduler.ports.store import Store, StoredFlow
 from scheduler.services.batches.control_state import tell_control_state
+from scheduler.services.budgets.lasting import set_lasting_limits
 from scheduler.services.budgets.limits import flow_ref
 from scheduler.services.shards.recovery import Recovery
 
@@ -237,8 +238,7 @@ class Reconciler:
             return 0
         await self._recovery.apply_setup(shard)
         budgets = await self._recovery.budgets_of({batch.batch_id: batch for _, batch in unknown}.values())
-        if budgets:
-            await self._engine.set_limits(shard, budgets)
+        await set_lasting_limits(self._store.quotas, self._engine, shard, budgets)
         return sum([await self._recovery.repair(shard, batch, flow) for flow, batch in unknown])
 
     async def _revive(self, shard: int, ref: FlowRef, flow: StoredFlow, batch: Batch) -> tuple[int, int]:

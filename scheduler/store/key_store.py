@@ -30,6 +30,10 @@ class KeyStore:
         row = await self._database.fetchrow(_SQL["api_key"], environment_id, api_key_id)
         return None if row is None else api_key_of(row)
 
+    async def live_callers(self, shard: int, api_key_id: UUID) -> Sequence[str]:
+        """From where the open batches of a key came; "" where that was not noted."""
+        return [row["caller"] for row in await self._database.fetch(_SQL["live_callers"], shard, api_key_id)]
+
     async def api_key_by_hash(self, key_hash: bytes) -> ApiKey | None:
         """The key whose text has this SHA-256, or None."""
         row = await self._database.fetchrow(_SQL["api_key_by_hash"], key_hash)

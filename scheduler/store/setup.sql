@@ -212,6 +212,12 @@ SELECT * FROM api_keys WHERE $1::uuid IS NULL OR environment_id = $1 ORDER BY na
 -- Params: $1 environment, $2 key
 SELECT * FROM api_keys WHERE environment_id = $1 AND api_key_id = $2;
 
+-- name: live_callers
+-- From where the open batches of a key came, each once; '' where that was not noted. Uses batches_open.
+-- Params: $1 shard, $2 key
+SELECT DISTINCT coalesce(caller, '') AS caller FROM batches
+WHERE shard = $1 AND status IN ('PENDING', 'RUNNING') AND api_key_id = $2;
+
 -- name: api_key_by_hash
 -- The key that a caller showed.
 -- Params: $1 SHA-256 of the key

@@ -42,6 +42,7 @@ async def test_an_item_behind_a_limit_of_its_connection(world: ApiWorld) -> None
     assert (hold["scope"], hold["name"], hold["period"]) == ("connection", "sim", "MINUTE")
     assert (hold["dimension"], hold["limit"]) == ("requests", 60)
     assert (told["state"], told["itemsAhead"]) == ("waiting", 120)
+    assert [limit["scope"] for limit in told["limits"]] == ["connection"], "its key has none"
     assert 110 < later(told["earliestStart"], began) < 130
     assert "60 requests per minute" in told["message"]
 

@@ -17,6 +17,7 @@ from scheduler.providers.profile import MINUTE_PACE as PACE
 from scheduler.providers.profile import SLICES_PACE
 from scheduler.services.budgets.limits import (
     batch_budget,
+    caller_account,
     connection_budget,
     flow_definition,
     key_budget,
@@ -115,13 +116,16 @@ def test_disabled_and_empty_capacities_do_not_count() -> None:
 
 def test_the_others_have_a_budget_only_when_something_is_to_be_held_and_no_pace() -> None:
     assert resource_budget(resource()) is None
-    assert key_budget(key()) is None
     limited = resource_budget(resource(capacity=(MINUTE,)))
     assert limited is not None
     assert limited.limits == (Limit("MINUTE", 60, None, None, 1_000),)
-    in_flight = key_budget(key(max_in_flight=3))
-    assert in_flight is not None
-    assert (in_flight.limits, in_flight.max_in_flight) == ((), 3)
+
+
+def test_a_key_has_a_budget_all_the_same_because_what_waits_must_meet_a_limit_that_comes_later() -> None:
+    own = key(max_in_flight=None)
+    assert key_budgets(own, "192.0.2.1") == (key_budget(own),)
+    assert (key_budget(own).limits, key_budget(own).max_in_flight) == ((), None)
+    assert key_budget(key(max_in_flight=3)).max_in_flight == 3
 
 
 def test_a_resource_whose_capacities_are_not_enforced_keeps_its_calls_in_flight() -> None:
@@ -166,14 +170,16 @@ def test_what_counts_callers_apart_is_an_account_of_their_address() -> None:
     assert account.budget_id.startswith(f"address-{own.api_key_id}-")
     others = {key_budgets(own, caller)[1].budget_id for caller in ("192.0.2.1", "192.0.2.2", None)}
     assert len(others) == 3
-    assert key_budgets(key(capacity=(per_address,), max_in_flight=None), "192.0.2.1")[0].version == own.version
-    assert key_budgets(key(max_in_flight=None), "192.0.2.1") == ()
+    assert account.version == own.version
+    assert caller_account(own, "192.0.2.1") == account
+    lifted = caller_account(key(max_in_flight=None), "192.0.2.1")
+    assert (lifted.budget_id, lifted.limits) == (account.budget_id, ())
 
 
 def test_a_batch_is_bound_by_the_account_of_its_caller() -> None:
     own = key(capacity=(Capacity(Period.MINUTE, requests=6, dimension="source-ip"),), max_in_flight=None)
     batch = replace(stored_batch(), caller="192.0.2.1")
     flow = StoredFlow(batch.batch_id, TENANT.resource_id, TENANT.workspace_id, TENANT.environment_id, 3, 1, 9, 1, 9)
-    [of_batch, account] = flow_definition(batch, flow, own).budgets
+    [of_batch, of_key, account] = flow_definition(batch, flow, own).budgets
     assert of_batch.startswith("batch-")
-    assert account == key_budgets(own, "192.0.2.1")[0].budget_id
+    assert (of_key, account) == (key_budget(own).budget_id, caller_account(own, "192.0.2.1").budget_id)

@@ -13,6 +13,7 @@ from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.domain.work import BudgetDefinition, Entry
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store, StoredFlow
+from scheduler.services.budgets.lasting import set_lasting_limits
 from scheduler.services.budgets.limits import (
     batch_budgets,
     connection_budget,
@@ -119,7 +120,8 @@ class Opening:
         first = model_budgets(resources, connections, ())
         pools = next(iter(await self._store.setup.pool_definitions(batch.environment_id)), None)
         parts = pool_budgets(pools, resources, connections)
-        await self._engine.set_limits(shard, [*budgets_of(batch, key, resources, connections), *first, *parts])
+        budgets = [*budgets_of(batch, key, resources, connections), *first, *parts]
+        await set_lasting_limits(self._store.quotas, self._engine, shard, budgets)
         await self._engine.set_queues(shard, [pooled_queue(resource, pools) for resource in resources])
         return key
 

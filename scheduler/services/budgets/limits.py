@@ -1,8 +1,8 @@
 """From what a person configured to what the engine enforces: pure translations of rows into definitions.
 
-A connection always has a budget, also without limits: its pauses and calls in flight live there. Resources,
-keys and batches have one only when something of theirs is to be held; queues and flows name only budgets that
-exist.
+A connection always has a budget, also without limits: its pauses and calls in flight live there. So has a key: the
+flows of its batches name it, and a limit that it gets later must hold for what waits already. Resources and batches
+have one only when something of theirs is to be held; queues and flows name only budgets that exist.
 """
 
 from __future__ import annotations
@@ -60,21 +60,26 @@ def resource_budget(resource: Resource) -> BudgetDefinition | None:
     return _optional(BudgetKind.RESOURCE, resource.resource_id, resource.version, capacities, resource.max_in_flight)
 
 
-def key_budget(key: ApiKey) -> BudgetDefinition | None:
-    """The budget of an API key, whoever calls with it; None when it has no limit."""
-    capacities = [each for each in key.capacity if each.dimension is None]
-    return _optional(BudgetKind.API_KEY, key.api_key_id, key.version, capacities, key.max_in_flight)
+def key_budget(key: ApiKey) -> BudgetDefinition:
+    """The budget of an API key, whoever calls with it."""
+    limits = _limits((each for each in key.capacity if each.dimension is None), None)
+    return BudgetDefinition(budget_id(BudgetKind.API_KEY, key.api_key_id), key.version, limits, key.max_in_flight)
 
 
-def key_budgets(key: ApiKey, caller: str | None) -> tuple[BudgetDefinition, ...]:
-    """All budgets that bind a caller with this key: the key's, and the account of the caller's address.
+def caller_account(key: ApiKey, caller: str | None) -> BudgetDefinition:
+    """The account of a caller's address; without limits where the key does not count addresses (any more).
 
     Who is not known where addresses count (a batch that the admin made) shares one account with the others.
     """
-    capacities = [each for each in key.capacity if each.dimension is not None]
     account = f"{key.api_key_id}-{sha256((caller or '').encode()).hexdigest()[:16]}"
-    budgets = (key_budget(key), _optional(BudgetKind.ADDRESS, account, key.version, capacities, None))
-    return tuple(budget for budget in budgets if budget is not None)
+    limits = _limits((each for each in key.capacity if each.dimension is not None), None)
+    return BudgetDefinition(budget_id(BudgetKind.ADDRESS, account), key.version, limits)
+
+
+def key_budgets(key: ApiKey, caller: str | None) -> tuple[BudgetDefinition, ...]:
+    """All budgets that bind a caller with this key: the key's, and the account of the caller's address."""
+    account = caller_account(key, caller)
+    return (key_budget(key), account) if account.limits else (key_budget(key),)
 
 
 def batch_budgets(batch: Batch, key: ApiKey | None) -> tuple[BudgetDefinition, ...]:

@@ -166,6 +166,7 @@ class DirectCalls:
             budgets=tuple(budget.budget_id for budget in key_budgets(request.key, request.key.caller)),
             first_target=progress.target,
         )
+        await self._binding.bind_caller(shard, request)
         for bound in (False, True):
             answer = await self._line.enter(shard, ask, max(0.0, progress.until_s - self._clock()))
             match answer:

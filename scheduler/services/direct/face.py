@@ -8,6 +8,7 @@ import socket
 import time
 
 from scheduler.ports.engine import Engine
+from scheduler.ports.quotas import QuotaStore
 from scheduler.ports.store import SetupStore
 from scheduler.providers.adapters import Adapters
 from scheduler.providers.streaming import Streaming
@@ -34,6 +35,7 @@ class DirectFace:
         self,
         settings: Settings,
         setup: SetupStore,
+        quotas: QuotaStore,
         engine: Engine,
         grants: Grants,
         tenants: Tenants,
@@ -51,7 +53,7 @@ class DirectFace:
         self.calls = DirectCalls(
             tenants,
             Catalog(setup, vault, clock),
-            DirectBinding(setup, engine, shards),
+            DirectBinding(setup, quotas, engine, shards),
             self._line,
             self._leases,
             Adapters(self._session),

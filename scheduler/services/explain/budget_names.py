@@ -17,7 +17,6 @@ _SCOPES: dict[BudgetKind, Scope] = {
     BudgetKind.RESOURCE: "resource",
     BudgetKind.API_KEY: "api-key",
     BudgetKind.ADDRESS: "api-key",
-    BudgetKind.ADDRESS: "api-key",
     BudgetKind.BATCH: "batch",
 }
 _UUID_CHARS = 36

@@ -96,7 +96,7 @@ class Explaining:
             requests_ahead=round(found.first.requests) if found else 0,
             earliest_start=start,
             expected_end=end,
-            limits=[_hold(bound, names, now) for bound in found.limits] if found else [],
+            limits=[_hold(bound, names, now) for bound in found.limits if _is_limit(bound)] if found else [],
             message=in_words(state, hold, start),
         )
 
@@ -265,6 +265,14 @@ def _resource_explanation(part: _Part, names: BudgetNames, now: datetime, run_ms
         earliest_start=_at(now, first.start_ms) if waits and first else None,
         expected_end=_at(now, _ends_in_ms(part, run_ms)),
     )
+
+
+def _is_limit(bound: Bound) -> bool:
+    """A budget may be there for the limits that it could get."""
+    account = bound.account
+    if account is None or not account.known:
+        return True
+    return bool(account.gauges) or account.max_in_flight is not None or account.paused_ms > 0 or account.recovering
 
 
 def _hold(bound: Bound, names: BudgetNames, now: datetime) -> LimitHold:

@@ -35,7 +35,7 @@ class ItemExplanation(Struct, rename="camel", frozen=True, kw_only=True):
     """Why an item waits. items_ahead: of its own batch; requests_ahead: all that pass its connection before it.
 
     binding_limit null: nothing holds it back but free slots of workers. earliest_start and expected_end hold if nothing
-    else arrives; null when they cannot be told. limits: every budget on its way. message: the same in words.
+    else arrives; null when they cannot be told. limits: all on its way. message: the same in words.
     """
 
     batch_id: UUID

@@ -13,11 +13,19 @@ from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.domain.work import BudgetDefinition, BudgetKind, budget_id
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import SetupStore
-from scheduler.services.budgets.limits import connection_budget, key_budget, model_budget_id, resource_budget
+from scheduler.services.budgets.limits import (
+    caller_account,
+    connection_budget,
+    key_budget,
+    model_budget_id,
+    resource_budget,
+)
 from scheduler.services.budgets.pool_limits import pool_budgets, pooled_queue
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.shards.access import Shards
 
+AT_ONCE = 500
+"""Budgets told in one call."""
 _ABOVE_LEARNED = 1 << 40
 """The engine numbers what it learns of a model from 1 on."""
 _log = structlog.get_logger(__name__)
@@ -91,12 +99,16 @@ class SetupEffects:
         return definition
 
     async def key_changed(self, key: ApiKey) -> None:
-        """Its limits hold for batches made from now on, and changes of them also for older ones."""
-        own = key_budget(key) or _without_limits(BudgetKind.API_KEY, key.api_key_id, key.version)
-        await self._limits(key.environment_id, own)
+        """Its limits hold from the next claim on, also for what waits already. A first limit per caller address holds
+        for batches made from now on: it was not noted where the others came from."""
+        shard = await self._tenants.shard_of(key.environment_id)
+        callers = await self._setup.live_callers(shard, key.api_key_id)
+        budgets = [key_budget(key), *(caller_account(key, caller) for caller in callers)]
+        for start in range(0, len(budgets), AT_ONCE):
+            await self._limits(key.environment_id, *budgets[start : start + AT_ONCE])
 
-    async def _limits(self, environment_id: UUID, definition: BudgetDefinition) -> None:
-        await self._apply(environment_id, lambda shard: self._engine.set_limits(shard, [definition]))
+    async def _limits(self, environment_id: UUID, *definitions: BudgetDefinition) -> None:
+        await self._apply(environment_id, lambda shard: self._engine.set_limits(shard, definitions))
 
     async def _apply(self, environment_id: UUID, call: Callable[[int], Awaitable[None]]) -> None:
         shard = await self._tenants.shard_of(environment_id)

@@ -211,9 +211,13 @@ class Recovery:
         connections = [c for c in await store.connections() if c.environment_id in here]
         resources = [r for r in await store.resources() if r.environment_id in here]
         keys = [k for k in await store.api_keys() if k.environment_id in here]
-        optional = [*map(resource_budget, resources), *map(key_budget, keys)]
+        optional = map(resource_budget, resources)
         learned = await store.learned_limits([c.connection_id for c in connections])
-        budgets = [*map(connection_budget, connections), *(b for b in optional if b is not None)]
+        budgets = [
+            *map(connection_budget, connections),
+            *map(key_budget, keys),
+            *(b for b in optional if b is not None),
+        ]
         budgets += model_budgets(resources, connections, learned)
         pools = {p.environment_id: p for p in await store.pool_definitions() if p.environment_id in here}
         for definition in pools.values():
