@@ -94,4 +94,4 @@ def _details(error: Exception) -> list[str]:
     details = error.details if isinstance(error, BrimError) else None
     problems = (details or {}).get("errors", [])
     # The first one is the message already.
-    return [f"{problem.get('field')}: {problem.get('message')}" for problem in problems[1:]]
+    return [": ".join(filter(None, (problem.get("field"), problem.get("message")))) for problem in problems[1:]]

@@ -110,6 +110,46 @@ async def test_faults_name_their_place(core: Core, old: str, new: str, error: ty
     assert named in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'connection = "sim"\nmodel',
+            'connection = "no"\nmodel',
+            "acme/prod: resource[0]: model: there is no connection no.",
+        ),
+        (
+            'base_url = "http://127.0.0.1:9100/v1"\n',
+            "",
+            "acme/prod: connection[0].base_url: is required for provider openai-compatible",
+        ),
+        ("env:SIM_KEY", "env:NO", "acme/prod: connection[0].api_key: the environment variable NO is not set"),
+        ('resources = ["sim-model"]', 'resources = ["no"]', "acme/prod: api_key[0]: There is no resource no."),
+    ],
+)
+async def test_a_faulty_file_changes_nothing(core: Core, old: str, new: str, message: str) -> None:
+    with pytest.raises(BrimError) as raised:
+        await apply_configuration(core, TEXT.replace(old, new, 1), ENVIRON)
+    assert raised.value.message == message
+    assert await core.store.setup.workspaces() == []
+
+
+async def test_all_faults_are_told_at_once_without_those_that_follow_from_others(core: Core) -> None:
+    other = """
+[[workspace.environment]]
+name = "stage"
+[[workspace.environment.connection]]
+name = "groq"
+provider = "grok"
+"""
+    with pytest.raises(Invalid) as raised:
+        await apply_configuration(core, TEXT.replace("env:SIM_KEY", "env:NO") + other, ENVIRON)
+    told = [each["message"] for each in (raised.value.details or {})["errors"]]
+    assert told[0] == "acme/prod: connection[0].api_key: the environment variable NO is not set"
+    assert told[1].startswith("acme/stage: connection[0].provider: must be one of openai, ")
+    assert len(told) == 2
+
+
 async def test_an_id_that_contradicts_a_name_is_refused(core: Core) -> None:
     await apply_configuration(core, TEXT, ENVIRON)
     with pytest.raises(Conflict):

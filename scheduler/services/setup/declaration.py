@@ -2,19 +2,21 @@
 
 What the file does not mention is left alone. Objects are found by id where the file gives one, else by name within
 their parent. Secrets may be given as "env:NAME". Keys are stored as hashes, so a made key is told only once.
+
+A file is applied in memory first: what is wrong with it is told at once, all of it, before anything is stored.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from msgspec import UNSET, UnsetType
 
-from scheduler.domain.errors import Conflict, Invalid
+from scheduler.domain.errors import BrimError, Conflict, Invalid, NotFound
 from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import SetupStore, Store
@@ -32,6 +34,7 @@ from scheduler.services.setup.effects import SetupEffects
 from scheduler.services.setup.forms import Address, ConnectionForm, fill_key, fill_resource
 from scheduler.services.setup.objects import SetupObjects
 from scheduler.services.setup.pools import PoolBody, PoolDefinitionBody, Pools
+from scheduler.services.setup.rehearsal import NoEffects, rehearsed
 from scheduler.services.setup.toml_file import (
     EnvironmentTable,
     SetupFile,
@@ -39,10 +42,13 @@ from scheduler.services.setup.toml_file import (
     WorkspaceTable,
     camel,
     converted,
+    in_file,
     parsed,
+    placed,
     rename,
     tables,
     target_of,
+    together,
 )
 from scheduler.services.shards.access import Shards
 from scheduler.services.shards.recovery import Recovery
@@ -94,30 +100,42 @@ async def apply_configuration(
 ) -> AppliedConfiguration:
     """Make what the TOML text says exist. environ: where "env:NAME" is looked up.
 
-    Raises Invalid naming the place in the file, Conflict for an id that is taken, Unavailable when Postgres is down.
-    Objects that come before a faulty one stay applied.
+    Raises Invalid, NotFound or Conflict naming the place in the file, with all that is wrong in `details["errors"]`,
+    and then nothing is changed; Unavailable when Postgres is down, and then what came before stays applied.
     """
-    return await _Applying(core, environ).apply(parsed(text))
+    file = parsed(text)
+    form = ConnectionForm(core.vault, allow_noop=core.settings.allow_noop)
+    await _Applying(rehearsed(core.store), NoEffects(), form, environ).apply(file)
+    effects = SetupEffects(core.store.setup, core.engine, Tenants(core.store), Shards(core.recovery))
+    return await _Applying(core.store, effects, form, environ).apply(file)
 
 
 class _Applying:
-    """One application of one file."""
+    """One application of one file. It goes on after what is wrong, so that all of it can be told: rehearse it first."""
 
-    def __init__(self, core: CoreParts, environ: Mapping[str, str]) -> None:
-        tenants = Tenants(core.store)
-        effects = SetupEffects(core.store.setup, core.engine, tenants, Shards(core.recovery))
-        form = ConnectionForm(core.vault, allow_noop=core.settings.allow_noop)
-        self._setup: SetupStore = core.store.setup
-        self._objects = SetupObjects(core.store, tenants, form, effects)
+    def __init__(self, store: Store, effects: SetupEffects, form: ConnectionForm, environ: Mapping[str, str]) -> None:
+        tenants = Tenants(store)
+        self._setup: SetupStore = store.setup
+        self._objects = SetupObjects(store, tenants, form, effects)
         self._pools = Pools(self._setup, tenants, effects)
         self._form = form
         self._environ = environ
         self._applied: list[AppliedObject] = []
+        self._faults: list[BrimError] = []
 
     async def apply(self, file: SetupFile) -> AppliedConfiguration:
         for workspace in file.workspace:
-            await self._workspace(workspace)
+            await self._told(f"workspace {workspace.name}", self._workspace(workspace))
+        if self._faults:
+            raise together(self._faults)
         return AppliedConfiguration(tuple(self._applied))
+
+    async def _told(self, place: str, step: Coroutine[Any, Any, None]) -> None:
+        """Keep what is wrong with a part of the file, and go on with the next."""
+        try:
+            await step
+        except (Invalid, NotFound, Conflict) as error:
+            self._faults.append(placed(error, place))
 
     def _note(self, kind: str, name: str, object_id: UUID, change: str, **more: Any) -> None:
         self._applied.append(AppliedObject(kind, name, object_id, change, **more))
@@ -134,7 +152,8 @@ class _Applying:
             workspace_id, change = found[0], "unchanged"
         self._note("workspace", wanted.name, workspace_id, change)
         for environment in wanted.environment:
-            await self._environment(workspace_id, environment, f"{wanted.name}/{environment.name}")
+            place = f"{wanted.name}/{environment.name}"
+            await self._told(place, self._environment(workspace_id, environment, place))
 
     async def _environment(self, workspace_id: UUID, wanted: EnvironmentTable, place: str) -> None:
         existing = [(each.environment_id, each.name) for each in await self._setup.environments(workspace_id)]
@@ -150,12 +169,17 @@ class _Applying:
             environment_id, change = found[0], "unchanged"
         self._note("environment", wanted.name, environment_id, change)
         address = Address(workspace_id, environment_id)
-        for position, table in enumerate(wanted.connection):
-            await self._connection(address, table, f"{place}: connection[{position}]")
-        for position, table in enumerate(wanted.resource):
-            await self._resource(address, table, f"{place}: resource[{position}]")
-        for position, table in enumerate(wanted.api_key):
-            await self._api_key(address, table, f"{place}: api_key[{position}]")
+        for kind, written, apply in (
+            ("connection", wanted.connection, self._connection),
+            ("resource", wanted.resource, self._resource),
+            ("api_key", wanted.api_key, self._api_key),
+        ):
+            faults = len(self._faults)
+            for position, table in enumerate(written):
+                at = f"{place}: {kind}[{position}]"
+                await self._told(at, apply(address, table, at))
+            if len(self._faults) > faults:
+                return  # what refers to a faulty one would only be said to name nothing
         if wanted.pool:
             await self._pool(address, wanted.pool, place)
 
@@ -175,7 +199,7 @@ class _Applying:
             if name in fields:
                 config[name] = fields.pop(name)
         if config:
-            fields["config"] = {name: self._secret(value, f"{place}.{name}") for name, value in config.items()}
+            fields["config"] = {name: self._secret(value, f"{place}.{in_file(name)}") for name, value in config.items()}
         body = converted(fields, ConnectionBody, place)
         before = _existing(
             await self._setup.connections(address.environment_id),

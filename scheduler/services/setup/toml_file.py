@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
-from scheduler.domain.errors import Invalid
+from scheduler.domain.errors import BrimError, Invalid
 from scheduler.services.reading.problems import Problems, located
 from scheduler.services.setup.bodies import Name
 
@@ -60,12 +61,35 @@ def converted(raw: object, kind: type[T], place: str) -> T:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         field, message = located(error, kind)
-        problems.add(".".join(part for part in (place, _snake_name(field)) if part), message)
+        problems.add(".".join(part for part in (place, in_file(field)) if part), message)
     problems.raise_if_any()
     raise AssertionError("unreachable")
 
 
-def _snake_name(name: str) -> str:
+def placed(error: BrimError, place: str) -> BrimError:
+    """The same error, naming where in the file it is: `place`, and the field as the file writes it."""
+    if error.message.startswith(place):
+        return error
+    [*_, problem] = (error.details or {}).get("errors") or [{}]
+    if problem.get("field"):
+        # The file has some fields beside `config` that the API has in it.
+        field = in_file(problem["field"]).removeprefix("config.").replace("pools[", "pool[")
+        message = f"{place}{'.' if ': ' in place else ': '}{field}: {problem['message']}"
+    else:
+        message = f"{place}: {error.message}"
+    return type(error)(message, code=error.code)
+
+
+def together(faults: Sequence[BrimError]) -> BrimError:
+    """Several errors as one that lists them in `details["errors"]`; a single one as it is."""
+    if len(faults) == 1:
+        return faults[0]
+    errors = [{"field": "", "message": each.message, "errorCode": each.code} for each in faults]
+    return Invalid(faults[0].message, details={"errors": errors, "errorCount": len(errors)})
+
+
+def in_file(name: str) -> str:
+    """A field of the API as the file writes it: `baseUrl` as `base_url`."""
     return _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", name)
 
 
