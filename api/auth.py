@@ -79,10 +79,6 @@ async def admin(principal: Caller) -> Principal:
     return principal
 
 
-async def _setup_in_tenant(request: Request, principal: Caller) -> Principal:
-    return await allowed("setup:*")(request, principal)
-
-
 async def of_environment(principal: Caller) -> KeyHolder:
     """The caller, whose key belongs to an environment: what has no tenant in its path takes the key's."""
     if not isinstance(principal, KeyHolder):
@@ -100,7 +96,7 @@ async def _with_files_and_batches(principal: EnvironmentCaller) -> KeyHolder:
 
 OpenAICaller = Annotated[KeyHolder, Depends(_with_files_and_batches)]
 AdminCaller = Annotated[Principal, Depends(admin)]
-SetupCaller = Annotated[Principal, Depends(_setup_in_tenant)]
+SetupCaller = Annotated[Principal, Depends(allowed("setup:*"))]
 HeadroomCaller = Annotated[Principal, Depends(allowed("completion-batch:get", "setup:*"))]
 CreateCaller = Annotated[Principal, Depends(allowed("completion-batch:create"))]
 GetCaller = Annotated[Principal, Depends(allowed("completion-batch:get"))]

@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 from msgspec import Raw
 
-from scheduler.domain.batch import Batch, NewBatch, NewItem
+from scheduler.domain.batch import Batch, NewItem
 from scheduler.domain.errors import Invalid, NotAuthorized, NotFound, TooLarge, Unavailable
 from scheduler.domain.ids import uuid7
 from scheduler.domain.setup import ApiKey
@@ -25,7 +25,7 @@ from scheduler.ports.store import Store
 from scheduler.services.batches.envelope import Envelope, EnvelopeReader, Seal
 from scheduler.services.batches.opening import Opening, first_windows
 from scheduler.services.callers.callback_guard import Resolve, resolve_host
-from scheduler.services.callers.keys import KeyHolder, Principal
+from scheduler.services.callers.keys import Principal, key_behind
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.items.check import ItemCheck, terms_of
 from scheduler.services.reading.json_split import split_list
@@ -56,7 +56,7 @@ class CreateRequest:
     @property
     def key(self) -> ApiKey | None:
         """The API key that asks; None for the admin."""
-        return self.principal.key if isinstance(self.principal, KeyHolder) else None
+        return key_behind(self.principal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +151,7 @@ class BatchCreation:
             self._now(), self._settings.callback_allow_hosts, self._seal, self._resolve
         )
         items = await self._check_items(request, read, envelope, problems, large)
-        new_batch = NewBatch(
-            workspace_id=request.workspace_id,
-            environment_id=request.environment_id,
-            batch_id=batch_id,
-            type=envelope.type,
-            callback=envelope.callback,
-            capacity=envelope.capacity,
-            max_in_flight=envelope.max_in_flight,
-            priority=envelope.priority,
-            metadata=envelope.metadata,
-            deadline=envelope.deadline,
-            api_key_id=request.key.api_key_id if request.key else None,
-            caller=request.key.caller if request.key else None,
-        )
+        new_batch = envelope.new_batch(request.workspace_id, request.environment_id, batch_id, request.key)
         batch, flows = await self._store.batches.create(new_batch, items, idempotency_key=key)
         windows = first_windows(items, self._settings.window_entries)
         try:

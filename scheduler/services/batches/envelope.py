@@ -8,13 +8,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
 
-from scheduler.domain.batch import AskedEvent, BatchChange, CallbackOptions
+from scheduler.domain.batch import AskedEvent, BatchChange, CallbackOptions, NewBatch
 from scheduler.domain.capacity import Capacity
 from scheduler.domain.priority import Priority
+from scheduler.domain.setup import ApiKey
 from scheduler.domain.status import BatchType
 from scheduler.services.budgets.capacity_body import CapacityBody, Slots, capacities_of
 from scheduler.services.callers.callback_guard import Resolve, refusal_of_target, resolve_host
@@ -63,6 +65,23 @@ class Envelope:
     priority: Priority
     metadata: bytes | None
     deadline: datetime | None
+
+    def new_batch(self, workspace_id: UUID, environment_id: UUID, batch_id: UUID, key: ApiKey | None) -> NewBatch:
+        """The batch that is to be stored. key: of who asks; None: the admin."""
+        return NewBatch(
+            workspace_id=workspace_id,
+            environment_id=environment_id,
+            batch_id=batch_id,
+            type=self.type,
+            callback=self.callback,
+            capacity=self.capacity,
+            max_in_flight=self.max_in_flight,
+            priority=self.priority,
+            metadata=self.metadata,
+            deadline=self.deadline,
+            api_key_id=key.api_key_id if key else None,
+            caller=key.caller if key else None,
+        )
 
 
 class EnvelopeReader:

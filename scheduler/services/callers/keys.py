@@ -71,6 +71,11 @@ Principal = Admin | KeyHolder
 """Who is calling; closed."""
 
 
+def key_behind(principal: Principal) -> ApiKey | None:
+    """The API key of the caller; None: the admin, who has none."""
+    return None if isinstance(principal, Admin) else principal.key
+
+
 def has_scope(principal: Principal, scope: str) -> bool:
     """Whether the caller has the scope; the admin has all."""
     return isinstance(principal, Admin) or scope in principal.key.scopes

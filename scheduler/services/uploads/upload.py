@@ -29,7 +29,7 @@ from scheduler.ports.store import Store
 from scheduler.services.batches.creation import IDEMPOTENCY_KEY
 from scheduler.services.batches.envelope import EnvelopeReader, Seal
 from scheduler.services.callers.callback_guard import Resolve, resolve_host
-from scheduler.services.callers.keys import KeyHolder, Principal
+from scheduler.services.callers.keys import Principal, key_behind
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.items.check import terms_of
 from scheduler.services.reading.json_text import JsonText
@@ -59,7 +59,7 @@ class UploadRequest:
     @property
     def key(self) -> ApiKey | None:
         """The API key that asks; None for the admin."""
-        return self.principal.key if isinstance(self.principal, KeyHolder) else None
+        return key_behind(self.principal)
 
 
 class Uploads:
@@ -155,20 +155,7 @@ class Uploads:
         )
         problems.raise_if_any()
         await self._tenants.require(request.principal, request.workspace_id, request.environment_id)
-        return NewBatch(
-            workspace_id=request.workspace_id,
-            environment_id=request.environment_id,
-            batch_id=batch_id,
-            type=envelope.type,
-            callback=envelope.callback,
-            capacity=envelope.capacity,
-            max_in_flight=envelope.max_in_flight,
-            priority=envelope.priority,
-            metadata=envelope.metadata,
-            deadline=envelope.deadline,
-            api_key_id=request.key.api_key_id if request.key else None,
-            caller=request.key.caller if request.key else None,
-        )
+        return envelope.new_batch(request.workspace_id, request.environment_id, batch_id, request.key)
 
     async def _check_of(self, request: UploadRequest, batch: NewBatch) -> UploadCheck:
         resources = await self._store.setup.resources(request.environment_id)
