@@ -9,6 +9,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from api.bodies import pieces
+from api.room import Share
 from api.wiring import services_of
 from scheduler.domain.errors import TooLarge
 from scheduler.services.batches.views import encode
@@ -23,8 +24,9 @@ _JOINED_INLINE_BYTES = 1 << 20
 T = TypeVar("T")
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body, unpacked. Raises TooLarge above the limit, without keeping more than that, and as `pieces` does.
+async def read_body(request: Request, limit_bytes: int, share: Share | None = None) -> bytes:
+    """The whole body, unpacked. share: of the memory for bodies; None: it is small. Raises TooLarge above the limit,
+    without keeping more than that, Unavailable TOO_MUCH_WAITING without room for it, and as `pieces` does.
 
     A refused body is read on and thrown away up to a few times the limit: a client that still sends would otherwise
     see a broken connection in place of the answer.
@@ -33,14 +35,18 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     size = 0
     async for part in pieces(request, services_of(request).settings.client_stall_s):
         size += len(part)
-        if size <= limit_bytes:
+        if size <= limit_bytes and (share is None or share.take(len(part))):
             parts.append(part)
         else:
             parts.clear()
+            if share is not None:
+                share.give_back()
             if size > limit_bytes * _DRAINED_TIMES:
                 break
     if size > limit_bytes:
         raise TooLarge(f"The body may have at most {limit_bytes} bytes.")
+    if share is not None:
+        share.require()
     if size <= _JOINED_INLINE_BYTES:
         return b"".join(parts)
     return await asyncio.get_running_loop().run_in_executor(None, b"".join, parts)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fastapi import Request
 
+from api.room import Room
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
 from scheduler.services.batches.changing import Changing
@@ -73,6 +74,7 @@ class Services:
     """Everything that a route may call."""
 
     settings: Settings
+    room: Room
     store: Store
     engine: Engine
     tenants: Tenants
@@ -115,6 +117,7 @@ def build(core: Core) -> Services:
     submissions = Submissions(settings, store, core.files, core.vault, control)
     return Services(
         settings=settings,
+        room=Room(settings.bodies_bytes),
         direct=DirectFace(
             settings, store.setup, store.quotas, engine, engine.grants, tenants, shards, core.vault, parkings
         ),

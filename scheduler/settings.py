@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     allow_noop: bool = Field(False, description="Allow connections of provider noop (benches).")
 
     max_body_bytes: int = Field(104_857_600, ge=1024, description="Largest JSON body of a request, in bytes.")
+    bodies_bytes: int = Field(
+        419_430_400,
+        ge=1024,
+        description="Large JSON bodies that an API process holds at once, in bytes; more are told to come again (429).",
+    )
     max_batch_items: int = Field(1_000_000, ge=1, description="Most items of a JSON batch.")
     max_line_bytes: int = Field(10_485_760, ge=1024, description="Longest line of an NDJSON batch, in bytes.")
     client_stall_s: float = Field(

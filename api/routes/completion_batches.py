@@ -70,9 +70,10 @@ async def create_batch(
             )
         )
     else:
-        raw = await read_body(request, services.settings.max_body_bytes)
-        asked = CreateRequest(workspaceId, environmentId, principal, raw, idempotency_key)
-        batch = await services.creation.create(asked)
+        with services.room.share() as share:
+            raw = await read_body(request, services.settings.max_body_bytes, share)
+            asked = CreateRequest(workspaceId, environmentId, principal, raw, idempotency_key)
+            batch = await services.creation.create(asked)
     if batch.type is BatchType.SYNC:
         return event_source(services.events.frames(batch, after, created=True))
     view = batch_view(batch, counts_of(batch, 0), outlook=await services.explaining.outlook(batch))

@@ -87,10 +87,11 @@ async def create_moderation(request: Request, principal: OpenAICaller) -> Respon
 async def _answered(request: Request, principal: KeyHolder, endpoint: Endpoint) -> Response:
     services = services_of(request)
     max_wait_s = _max_wait_s(request)
-    body = await read_body(request, services.settings.max_body_bytes)
-    wanted = await services.direct.requests.read(principal.key, endpoint, body)
-    call = asyncio.create_task(services.direct.calls.run(wanted, max_wait_s))
-    answer = await _unless_gone(request, call)
+    with services.room.share() as share:
+        body = await read_body(request, services.settings.max_body_bytes, share)
+        wanted = await services.direct.requests.read(principal.key, endpoint, body)
+        call = asyncio.create_task(services.direct.calls.run(wanted, max_wait_s))
+        answer = await _unless_gone(request, call)
     match answer:
         case None:
             return Response(status_code=CLIENT_GONE)

@@ -47,8 +47,9 @@ def _root(request: Request) -> str:
 async def create_message_batch(request: Request, principal: OpenAICaller) -> Response:
     """Create a message batch. `model` of each request names a resource, whoever its provider is."""
     services = services_of(request)
-    raw = await read_body(request, services.settings.max_body_bytes)
-    made = await services.message_batches.create(principal.key, raw)
+    with services.room.share() as share:
+        raw = await read_body(request, services.settings.max_body_bytes, share)
+        made = await services.message_batches.create(principal.key, raw)
     return answered(message_batch_view(made, _root(request)))
 
 
