@@ -15,7 +15,7 @@ from workers.holdings import Held, Holdings
 
 CHUNK = 128
 WATCH_S = 0.5
-"""Between two looks whether Redis still is what it was: services.recovery.ANNOUNCED_S leaves time for four."""
+"""Between two looks whether Redis still is what it was: services.shards.recovery.ANNOUNCED_S leaves time for four."""
 RENEW_SHARE = 0.8
 """A lease with more than this share of its time left is not renewed yet: short calls never cost a renewal."""
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
 
 from scheduler.ports.callback_secrets import CallbackSecretStore
 from scheduler.ports.store import ShardStore
+from scheduler.services.callers.secrets import Vault
 
 INTERVAL_S = 600.0
 AT_ONCE = 500
 
 _log = structlog.get_logger(__name__)
-
-
-class Sealer(Protocol):
-    """What encrypts secrets (services.secrets.Vault)."""
-
-    def seal(self, text: str) -> bytes:
-        """The sealed form. Raises Unavailable without a key."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +26,10 @@ class Kept:
 class Secretkeeper:
     """Every few minutes, one process at a time: processes of an older version may still run and store more."""
 
-    def __init__(self, secrets: CallbackSecretStore, locks: ShardStore, sealer: Sealer) -> None:
+    def __init__(self, secrets: CallbackSecretStore, locks: ShardStore, vault: Vault) -> None:
         self._secrets = secrets
         self._locks = locks
-        self._sealer = sealer
+        self._vault = vault
 
     async def run_once(self) -> Kept:
         """Seal what is found. Raises Unavailable when this process has no key to seal with, and there is something."""
@@ -47,7 +39,7 @@ class Secretkeeper:
                 for each in found:
                     if each.callback.secret is None:
                         continue
-                    secrets = (*each.callback.sealed_secrets, self._sealer.seal(each.callback.secret))
+                    secrets = (*each.callback.sealed_secrets, self._vault.seal(each.callback.secret))
                     closed = replace(each.callback, sealed_secrets=secrets, secret=None)
                     await self._secrets.replace(each.batch_id, closed)
                     sealed += 1

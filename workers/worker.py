@@ -25,8 +25,9 @@ from scheduler.providers.wire import open_session
 from scheduler.services.budgets.observer import INTERVAL_S as OBSERVE_S
 from scheduler.services.budgets.observer import KEEP_S, Observer
 from scheduler.services.budgets.parkings import Parkings
+from scheduler.services.callers.secrets import Vault
 from scheduler.services.files.files import Files
-from scheduler.services.setup.catalog import Catalog, Unsealer
+from scheduler.services.setup.catalog import Catalog
 from scheduler.services.shards.recovery import Recovery
 from scheduler.services.shards.refill import Refill
 from scheduler.settings import Settings
@@ -117,7 +118,7 @@ class Worker:
         engine: Engine,
         bell: Bell,
         recovery: Recovery,
-        vault: Unsealer,
+        vault: Vault,
         files: Files,
         holder: str | None = None,
     ) -> None:

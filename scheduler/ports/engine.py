@@ -1,7 +1,7 @@
 """The engine as its callers see it. One method a script; all are atomic, bounded and safe to repeat.
 
 Every method takes the shard and raises `EpochLost` when the shard's epoch in Redis is not the caller's: the shard
-must be recovered (services.recovery) before it is used again. Connection trouble raises errors.Unavailable.
+must be recovered (services.shards.recovery) before it is used again. Connection trouble raises errors.Unavailable.
 """
 
 from __future__ import annotations

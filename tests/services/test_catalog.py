@@ -9,7 +9,8 @@ import pytest
 
 from scheduler.domain.errors import Unavailable
 from scheduler.ports.store import SetupStore
-from scheduler.services.setup.catalog import Catalog, Unsealer
+from scheduler.services.callers.secrets import Vault
+from scheduler.services.setup.catalog import Catalog
 
 
 class SlowStore:
@@ -38,7 +39,7 @@ class SlowStore:
 
 
 def catalog_of(store: SlowStore, now: list[float]) -> Catalog:
-    return Catalog(cast(SetupStore, store), cast(Unsealer, None), lambda: now[0])
+    return Catalog(cast(SetupStore, store), Vault(None), lambda: now[0])
 
 
 @pytest.mark.parametrize("away", [False, True])

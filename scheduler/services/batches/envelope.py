@@ -32,7 +32,7 @@ _OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connec
 
 
 Seal = Callable[[str], bytes]
-"""Encrypts a secret (services.secrets.Vault)."""
+"""Encrypts a secret (services.callers.secrets.Vault)."""
 
 
 class CallbackOptionsBody(Struct, rename="camel", forbid_unknown_fields=True, frozen=True):

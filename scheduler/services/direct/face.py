@@ -15,6 +15,7 @@ from scheduler.providers.streaming import Streaming
 from scheduler.providers.wire import open_session
 from scheduler.services.budgets.observer import Observer
 from scheduler.services.budgets.parkings import Parkings
+from scheduler.services.callers.secrets import Vault
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.direct.binding import DirectBinding
 from scheduler.services.direct.calls import DirectCalls
@@ -22,7 +23,7 @@ from scheduler.services.direct.feedback import DirectFeedback
 from scheduler.services.direct.leases import DirectLeases
 from scheduler.services.direct.line import DirectLine, Grants
 from scheduler.services.direct.request import DirectRequests
-from scheduler.services.setup.catalog import Catalog, Unsealer
+from scheduler.services.setup.catalog import Catalog
 from scheduler.services.shards.access import Shards
 from scheduler.settings import Settings
 
@@ -40,7 +41,7 @@ class DirectFace:
         grants: Grants,
         tenants: Tenants,
         shards: Shards,
-        vault: Unsealer,
+        vault: Vault,
         parkings: Parkings,
     ) -> None:
         clock = time.monotonic

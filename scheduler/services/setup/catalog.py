@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -18,6 +17,7 @@ from scheduler.providers.addresses import address_of, headers_of
 from scheduler.providers.bodies import encode_args
 from scheduler.providers.call import Account
 from scheduler.providers.profiles import profile_of
+from scheduler.services.callers.secrets import Vault
 
 MAX_AGE_S = 2.0
 """No answer of the catalog is older than this, while Postgres answers."""
@@ -25,18 +25,6 @@ CHECK_S = 0.05
 """Nor is a change seen later than this: who changes a connection and then retries a batch means the new one."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Unsealer(Protocol):
-    """What opens and seals secrets (services.secrets.Vault)."""
-
-    def open(self, sealed: bytes) -> str:
-        """The text behind `sealed`. Raises when the key is another one."""
-        ...
-
-    def seal(self, text: str) -> bytes:
-        """The sealed form. Raises Unavailable without a key."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +42,7 @@ class Catalog:
     clock: monotonic seconds. Not for authorisation: a change is seen a moment late.
     """
 
-    def __init__(self, store: SetupStore, vault: Unsealer, clock: Callable[[], float]) -> None:
+    def __init__(self, store: SetupStore, vault: Vault, clock: Callable[[], float]) -> None:
         self._store = store
         self._vault = vault
         self._clock = clock

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 from uuid import UUID
 
 from scheduler.domain.errors import BadParameter, Conflict
@@ -26,19 +25,12 @@ from scheduler.ports.pages import Page
 from scheduler.ports.store import Store
 from scheduler.services.batches.control import BatchControl
 from scheduler.services.callers.callback_guard import Resolve, resolve_host
+from scheduler.services.callers.secrets import Vault
 from scheduler.services.files.files import Files
 from scheduler.services.submissions.batch_form import OwnWebhook, no_such_input, read_form
 from scheduler.settings import Settings
 
 _CANCELLED = (SubmissionStatus.CANCELLING, SubmissionStatus.CANCELLED)
-
-
-class Sealer(Protocol):
-    """What seals secrets (services.secrets.Vault)."""
-
-    def seal(self, text: str) -> bytes:
-        """The sealed form of `text`. Raises Unavailable when secrets cannot be handled here."""
-        ...
 
 
 class Submissions:
@@ -49,7 +41,7 @@ class Submissions:
         settings: Settings,
         store: Store,
         files: Files,
-        vault: Sealer,
+        vault: Vault,
         control: BatchControl,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
