@@ -24,7 +24,7 @@ from workers.decision import Record
 from workers.duty import backoff_s, pause
 from workers.holdings import Held, Holdings, is_suspect
 from workers.returns import Returning, Returns, Settling
-from workers.triage import Drop, Lessen, Send, Settle, triage, uuid_of
+from workers.triage import Drop, Lessen, MoveOn, Send, Settle, triage, uuid_of
 
 STORE_AWAY_MS = 500
 """Entries whose requests could not be loaded come back after this."""
@@ -140,6 +140,8 @@ class Loading:
             case Lessen():
                 target = held.lease.entry.target
                 self._returns.give_back(Returning(held, 0, False, target, out_tokens=step.out_tokens))
+            case MoveOn():
+                self._returns.give_back(Returning(held, 0, False, step.target))
             case Record():
                 self._record(held, step)
         return None

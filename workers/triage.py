@@ -9,7 +9,7 @@ from uuid import UUID
 
 from scheduler.domain.setup import Resource, Target
 from scheduler.domain.status import BatchStatus, ItemStatus
-from scheduler.domain.work import Lease
+from scheduler.domain.work import BudgetKind, Lease
 from scheduler.ports.store import Loaded, LoadedItem
 from workers.decision import Record
 
@@ -42,8 +42,16 @@ class Lessen:
     out_tokens: int
 
 
-Step = Send | Drop | Settle | Lessen | Record
+@dataclass(frozen=True, slots=True)
+class MoveOn:
+    """Give the entry back, bound for its next target: it is too large for this one."""
 
+    target: int
+
+
+Step = Send | Drop | Settle | Lessen | MoveOn | Record
+
+_OF_A_TARGET = tuple(f"{kind.value}-" for kind in (BudgetKind.CONNECTION, BudgetKind.MODEL, BudgetKind.POOL))
 DROP = Drop()
 SETTLE = Settle()
 
@@ -78,9 +86,7 @@ def triage(lease: Lease, loaded: Loaded, resource: Resource | None) -> Step:
     if lease.dead:
         return dead_letter()
     if lease.exceeds:
-        if lease.entry.out_tokens > item.out_tokens:
-            return Lessen(item.out_tokens)
-        return _failed("ITEM_EXCEEDS_CAPACITY", "The item is larger than a limit that applies to it.")
+        return _too_large(lease, item, resource)
     if _passed(item.deadline, loaded.database_now):
         return _failed("DEADLINE_EXCEEDED", "The batch's deadline passed before the item could start.")
     if resource is None:
@@ -88,6 +94,15 @@ def triage(lease: Lease, loaded: Loaded, resource: Resource | None) -> Step:
     if lease.target >= len(resource.targets):
         return _failed("AI_CONNECTION_NOT_FOUND", "The resource lost the target that this item was to use.")
     return Send(item, resource.targets[lease.target])
+
+
+def _too_large(lease: Lease, item: LoadedItem, resource: Resource | None) -> Step:
+    if lease.entry.out_tokens > item.out_tokens:
+        return Lessen(item.out_tokens)
+    further = lease.target + 1
+    if resource is not None and further < len(resource.targets) and lease.exceeds.startswith(_OF_A_TARGET):
+        return MoveOn(further)
+    return _failed("ITEM_EXCEEDS_CAPACITY", "The item is larger than a limit that applies to it.")
 
 
 def _passed(deadline: datetime | None, now: datetime) -> bool:

@@ -145,8 +145,8 @@ function direct.check(t, def)
       if target_by then blocked[#blocked + 1] = { target_by, target_wait } end
       if not soonest or target_wait < soonest then soonest, soonest_guess = target_wait, target_guess end
     end
-    -- Without spill the next one serves only where this one is shut.
-    if not def.spill and not (target_by and budget.shut(target_by)) then break end
+    -- Without spill the next one serves only where this one is shut, or could never take it.
+    if not def.spill and target_wait >= 0 and not (target_by and budget.shut(target_by)) then break end
   end
   if not soonest then return 'never', never end
   if wait >= soonest then return 'wait', wait, guess, { { by, wait } } end

@@ -58,3 +58,8 @@ async def test_an_item_says_which_target_served_it(world: World, provider: FakeP
         served = await served_by(world, small, large, spill=True)
         assert served["model-0"] >= 1
         assert served == {"model-0": len(provider.seen), "model-1": len(other.seen)}
+
+
+async def test_what_is_too_large_for_a_target_goes_to_one_that_it_fits(world: World, provider: FakeProvider) -> None:
+    small = await world.connection(provider.base_url, capacity=(Capacity(Period.MINUTE, tokens=5),))
+    assert await served_by(world, small, await world.connection(provider.base_url)) == {"model-1": 60}

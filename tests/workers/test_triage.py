@@ -14,7 +14,7 @@ from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.domain.work import Entry, Fence, FlowRef, Lease, LeaseRef, QueueRef
 from scheduler.ports.store import Loaded, LoadedItem
 from workers.decision import Record
-from workers.triage import Drop, Lessen, Send, Settle, triage
+from workers.triage import Drop, Lessen, MoveOn, Send, Settle, triage
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 BATCH, CONNECTION, ID = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -76,3 +76,13 @@ def test_a_reserve_that_rose_and_fits_no_more_is_lessened_before_the_item_fails(
 def test_a_deadline_ahead_does_not_matter() -> None:
     item = replace(ITEM, deadline=NOW + timedelta(milliseconds=1))
     assert isinstance(triage(LEASE, loaded(item), RESOURCE), Send)
+
+
+def test_what_is_too_large_for_its_target_moves_on_as_long_as_there_is_one() -> None:
+    two = replace(RESOURCE, targets=(Target(CONNECTION, "m"), Target(CONNECTION, "n")))
+    for budget in (f"connection-{CONNECTION}", f"model-{CONNECTION}-1", f"pool-{CONNECTION}-1"):
+        assert triage(LEASE._replace(exceeds=budget), loaded(ITEM), two) == MoveOn(1)
+        last = triage(LEASE._replace(exceeds=budget, target=1), loaded(ITEM), two)
+        assert isinstance(last, Record)
+        assert last.error_code == "ITEM_EXCEEDS_CAPACITY"
+    assert isinstance(triage(LEASE._replace(exceeds=f"key-{ID}"), loaded(ITEM), two), Record)
