@@ -290,8 +290,8 @@ async def test_a_fallback_is_used_when_the_caller_says_so_or_the_resource_spills
 
 
 async def test_a_call_that_a_target_could_never_take_goes_to_one_that_can(bench: Bench) -> None:
-    await bench.limit("c", Limit("MINUTE", tokens=10))
-    await bench.limit("d", Limit("MINUTE", tokens=100))
+    await bench.limit("c", Limit("MINUTE", None, 10))
+    await bench.limit("d", Limit("MINUTE", None, 100))
     await bench.queue(1, targets=["c", "d"])
     found = await ask(bench, "t1", tokens=50)
     assert isinstance(found, Admitted)
