@@ -15,11 +15,17 @@ from setproctitle import setproctitle
 from brim_server.running.plan import Plan
 
 NAME = "up"
+_CONFIG = Path("brim.toml")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--config", metavar="FILE", type=Path, help="declarative set-up to apply at start (idempotent)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help=f"declarative set-up to apply at start (idempotent); {_CONFIG} where there is one, but not with --demo",
+    )
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
@@ -54,8 +60,11 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     if given is None:
         given = Path(tempfile.mkdtemp(prefix="brim-demo-")) if temporary else Path(".brim")
     port: int | None = arguments.port
+    config: Path | None = arguments.config
+    if config is None and not arguments.demo and _CONFIG.is_file():
+        config = _CONFIG
     return Plan(
-        config=arguments.config,
+        config=config,
         data_dir=given.expanduser().resolve(),
         temporary_data=temporary,
         host=arguments.host or os.environ.get("BRIM_HOST") or "127.0.0.1",

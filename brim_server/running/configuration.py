@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from brim_server.running.failure import StartFailed
@@ -15,19 +15,23 @@ from scheduler.store.migrations import migrate
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """How a caller reaches the first environment of a set-up. api_key is None when only its hash is known."""
+    """How a caller reaches one environment of a set-up. name: workspace/environment. api_key: the text of its first
+    key that is known, else None. api_key_name: the first key of the set-up for it."""
 
+    name: str
     workspace_id: str
     environment_id: str
-    api_key: str | None
+    api_key: str | None = field(repr=False)
+    api_key_name: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What applying a set-up did. announcements: new objects, their ids and made keys, to be printed once."""
+    """What applying a set-up did. announcements: new and changed objects, their ids and made keys, to be printed
+    once. addresses: all environments of the set-up, in its order."""
 
     announcements: tuple[str, ...]
-    first: Address | None
+    addresses: tuple[Address, ...]
 
 
 async def migrate_database(settings: Settings) -> None:
@@ -47,8 +51,15 @@ async def apply(settings: Settings, file: Path) -> Applied:
             applied = await apply_configuration(core, text)
     return Applied(
         tuple(_announcement(each) for each in applied.objects if each.change != "unchanged" or each.made),
-        _first_address(applied),
+        tuple(_addresses(applied)),
     )
+
+
+async def is_set_up(settings: Settings) -> bool:
+    """Return whether there is a resource that callers could name."""
+    with _told("BRIM_DATABASE_URL"):
+        async with open_core(settings, max_connections=1) as core:
+            return bool(await core.store.setup.resources())
 
 
 def _read(file: Path) -> str:
@@ -63,20 +74,32 @@ def _announcement(applied: AppliedObject) -> str:
     return f"{said}, key {applied.key} (shown this once)" if applied.made else said
 
 
-def _first_address(applied: AppliedConfiguration) -> Address | None:
-    """Return the first environment, and the first key of it that is known."""
-    workspace = environment = key = None
+def _addresses(applied: AppliedConfiguration) -> Iterator[Address]:
+    """Tell each environment with its keys, which follow it."""
+    workspace: AppliedObject | None = None
+    environment: AppliedObject | None = None
+    keys: list[AppliedObject] = []
     for each in applied.objects:
         match each.kind:
-            case "workspace" if environment is None:
-                workspace = str(each.object_id)
-            case "environment" if environment is None:
-                environment = str(each.object_id)
             case "workspace" | "environment":
-                break
-            case "api_key" if key is None:
-                key = each.key
-    return None if workspace is None or environment is None else Address(workspace, environment, key)
+                if workspace is not None and environment is not None:
+                    yield _address(workspace, environment, keys)
+                keys, environment = [], each if each.kind == "environment" else None
+                workspace = each if each.kind == "workspace" else workspace
+            case "api_key":
+                keys.append(each)
+    if workspace is not None and environment is not None:
+        yield _address(workspace, environment, keys)
+
+
+def _address(workspace: AppliedObject, environment: AppliedObject, keys: list[AppliedObject]) -> Address:
+    return Address(
+        f"{workspace.name}/{environment.name}",
+        str(workspace.object_id),
+        str(environment.object_id),
+        next((each.key for each in keys if each.key is not None), None),
+        keys[0].name if keys else None,
+    )
 
 
 @contextlib.contextmanager

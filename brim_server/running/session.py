@@ -13,6 +13,8 @@ from typing import IO, Any
 from brim_server.demo import Demo, prepare_demo, simulator_arguments
 from brim_server.embedded import EmbeddedServers
 from brim_server.running import configuration
+from brim_server.running.announcement import NOTHING_SET_UP, announcement
+from brim_server.running.configuration import Address
 from brim_server.running.eviction import refuse_evicting_redis
 from brim_server.running.failure import StartFailed
 from brim_server.running.fleet import Member, stop_members
@@ -111,16 +113,20 @@ class Session:
             output = self._output(cleanup)
             cleanup.push_async_callback(self._stop_simulator)
             demo = await self._demo(output)
-            announcements, addresses = await self._set_up(settings, demo)
+            made, addresses = await self._set_up(settings, demo)
             env = child_environment({f"BRIM_{name.upper()}": str(value) for name, value in values.items()})
             cleanup.push_async_callback(self._stop_members, settings)
             await self._start_members(env, output, url)
-            announce(plan, url, admin_key, announcements, demo)
+            told = announcement(plan, url, admin_key, made, addresses, demo)
+            if not (plan.command or addresses or await configuration.is_set_up(settings)):
+                told += NOTHING_SET_UP
+            # Beside a command stdout is the command's.
+            print(told, file=sys.stderr if plan.command else sys.stdout, flush=True)
             if not plan.command:
                 await self._stop.wait()
                 return 0
             # Without a key of its own the command may do everything: it is the person's who started us.
-            command_env = {**os.environ, "BRIM_URL": url, "BRIM_API_KEY": admin_key.text, **addresses}
+            command_env = {**os.environ, "BRIM_URL": url, "BRIM_API_KEY": admin_key.text, **_reach(addresses, demo)}
             return await run_command(plan.command, command_env, self._stop)
 
     async def _servers(self, cleanup: AsyncExitStack) -> tuple[str, str]:
@@ -158,24 +164,16 @@ class Session:
         await wait_until_ready(f"{demo.simulator_url}/stats", lambda: self._death_of([simulator]), _SIMULATOR_READY_S)
         return demo
 
-    async def _set_up(self, settings: Settings, demo: Demo | None) -> tuple[list[str], dict[str, str]]:
-        """Apply the set-up files. Returns what to print and the variables by which a command reaches Brim."""
-        announcements: list[str] = []
-        env: dict[str, str] = {}
-        for path in (self._plan.config, demo.config if demo else None):
-            if path is None:
-                continue
-            applied = await configuration.apply(settings, path)
-            announcements.extend(applied.announcements)
-            if applied.first is not None:
-                env["BRIM_WORKSPACE"] = applied.first.workspace_id
-                env["BRIM_ENVIRONMENT"] = applied.first.environment_id
-                if applied.first.api_key is not None:
-                    env["BRIM_API_KEY"] = applied.first.api_key
-        if demo is not None:
-            env["BRIM_API_KEY"] = demo.api_key
-            env["BRIM_SIMULATOR_URL"] = demo.simulator_url
-        return announcements, env
+    async def _set_up(self, settings: Settings, demo: Demo | None) -> tuple[list[str], list[Address]]:
+        """Apply the set-up files. Returns what was made and the environments, that of the demonstration first."""
+        made: list[str] = []
+        addresses: list[Address] = []
+        for path in (demo.config if demo else None, self._plan.config):
+            if path is not None:
+                applied = await configuration.apply(settings, path)
+                made.extend(applied.announcements)
+                addresses.extend(applied.addresses)
+        return made, addresses
 
     async def _start_members(self, env: dict[str, str], output: IO[bytes] | None, url: str) -> None:
         api = Member("api", brim_command("api"), env, output)
@@ -202,17 +200,11 @@ class Session:
         await stop_members(self._simulator, _SIMULATOR_STOP_S, self._hurry)
 
 
-def announce(plan: Plan, url: str, admin_key: KeptKey, made: list[str], demo: Demo | None) -> None:
-    """Tell the person where Brim is, and the keys that were made: this once."""
-    out = sys.stderr if plan.command else sys.stdout
-    lines = [f"Brim is ready: {url}"]
-    if not plan.temporary_data:
-        lines.append(f"  data       {plan.data_dir}")
-    if admin_key.made and not plan.command:
-        lines.append(f"  admin key  {admin_key.text}  (made now, kept in {plan.data_dir / 'admin.key'})")
-    if demo is not None and not plan.command:
-        lines.append(f"  demo key   {demo.api_key}")
-        lines.append(f"  simulator  {demo.simulator_url}")
-    if not plan.command:
-        lines.extend(f"  {line}" for line in made)
-    print("\n".join(lines), file=out, flush=True)
+def _reach(addresses: list[Address], demo: Demo | None) -> dict[str, str]:
+    """Return the variables by which a command reaches the first environment."""
+    env: dict[str, str] = {}
+    for first in addresses[:1]:
+        env = {"BRIM_WORKSPACE": first.workspace_id, "BRIM_ENVIRONMENT": first.environment_id}
+        if first.api_key is not None:
+            env["BRIM_API_KEY"] = first.api_key
+    return env if demo is None else {**env, "BRIM_SIMULATOR_URL": demo.simulator_url}

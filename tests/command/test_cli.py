@@ -49,6 +49,14 @@ def test_a_demonstration_starts_from_nothing_unless_told_where() -> None:
     assert not _plan("--demo", "--data-dir", "here").temporary_data
 
 
+def test_a_brim_toml_in_our_folder_is_the_set_up_unless_another_is_named() -> None:
+    assert _plan().config is None
+    Path("brim.toml").touch()
+    assert _plan().config == Path("brim.toml")
+    assert _plan("--config", "other.toml").config == Path("other.toml")
+    assert _plan("--demo").config is None
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [

@@ -83,7 +83,7 @@ def start(home: Path, environment: dict[str, str]) -> Iterator[Start]:
     def start(*arguments: str) -> Up:
         process = subprocess.Popen(
             [sys.executable, "-m", "brim_server", "up", "--data-dir", str(home / "data"), "--port", "0", *arguments],
-            cwd=_ROOT,
+            cwd=home,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -217,16 +217,19 @@ def test_a_demonstration_brings_its_provider_and_its_key_and_leaves_no_folder(
 
 def test_applying_the_same_set_up_again_changes_nothing(start: Start, home: Path) -> None:
     (home / "brim.toml").write_text(_SETUP)
-    first = start("--config", str(home / "brim.toml"))
+    first = start()  # in the folder of brim.toml, which needs no naming there
     first.process.send_signal(signal.SIGTERM)
     assert first.process.stdout is not None
     said = first.process.stdout.read()
     assert first.process.wait(20) == 0
-    assert "brim_" in said, "the made key is shown at the first start"
+    assert "export BRIM_API_KEY=brim_" in said, "the made key is shown at the first start"
+    [ids] = [line for line in said.splitlines() if line.startswith("  export BRIM_WORKSPACE=")]
     second = start("--config", str(home / "brim.toml"))
     second.process.send_signal(signal.SIGTERM)
     assert second.process.stdout is not None
-    assert "brim_" not in second.process.stdout.read().replace("brim_server", "")
+    said_again = second.process.stdout.read()
+    assert "brim_" not in said_again
+    assert ids in said_again.splitlines(), "how to reach it is told at every start"
     assert second.process.wait(20) == 0
 
 
