@@ -13,12 +13,12 @@ import structlog
 
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.ids import uuid7
-from scheduler.domain.public_ids import BATCH, read_id, shown_id
+from scheduler.domain.public_ids import BATCH, read_id
 from scheduler.domain.submission import Submission
 from scheduler.ports.store import Store
 from scheduler.services.files.files import Files
 from scheduler.services.submissions.spool_folder import read_status, unfinished
-from scheduler.services.submissions.spooling import Spooling, open_spool
+from scheduler.services.submissions.spooling import Spooling, folder_name, open_spool
 
 IDLE_S = 0.5
 MARGIN_MS = 600_000
@@ -96,7 +96,7 @@ class Spooler:
     async def _step(self, submission: Submission) -> tuple[int, bool]:
         batch_id = submission.batch_id
         try:
-            spooling = self._open.get(batch_id) or await self._take(batch_id)
+            spooling = self._open.get(batch_id) or await self._take(submission)
             if spooling is None:
                 return 0, False
             step = await spooling.step(submission, self._utc_now())
@@ -108,15 +108,16 @@ class Spooler:
             self._finish(batch_id)
         return step.lines, step.status.is_final
 
-    async def _take(self, batch_id: UUID) -> Spooling | None:
+    async def _take(self, submission: Submission) -> Spooling | None:
         """Its folder, unless another process writes it, or wrote it to its end."""
-        status = await asyncio.to_thread(read_status, self._root / shown_id(BATCH, batch_id))
+        batch_id = submission.batch_id
+        status = await asyncio.to_thread(read_status, self._root / folder_name(submission))
         if status is not None and status.is_final:
             self._finish(batch_id)
             return None
         if len(self._open) >= MOST:
             return None
-        taken = await open_spool(self._store, self._files, self._root, batch_id)
+        taken = await open_spool(self._store, self._files, self._root, submission)
         if taken is not None:
             self._open[batch_id] = taken
         return taken

@@ -14,7 +14,7 @@ _PAUSE_S = 0.5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("batch", metavar="BATCH", help="id of a batch of any face: batch_… or a UUID")
+    parser.add_argument("batch", metavar="BATCH", help="id of a batch of any face: batch_…, msgbatch_… or a UUID")
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder in which the batch gets a folder of its own")
     parser.add_argument("--follow", action="store_true", help="go on until the batch has ended")
 
@@ -29,9 +29,8 @@ async def write(text: str, folder: Path, *, follow: bool) -> int:
     """Write the folder of a batch. Raises NotFound; Conflict when it is finished, or another process writes it."""
     from scheduler.bootstrap import open_core
     from scheduler.domain.errors import Conflict, NotFound
-    from scheduler.domain.public_ids import BATCH, shown_id
     from scheduler.services.submissions.spool_folder import read_status
-    from scheduler.services.submissions.spooling import find, open_spool
+    from scheduler.services.submissions.spooling import find, folder_name, open_spool
     from scheduler.settings import Settings
 
     batch_id = _batch_id(text)
@@ -39,11 +38,11 @@ async def write(text: str, folder: Path, *, follow: bool) -> int:
         submission = None if batch_id is None else await find(core.store, batch_id)
         if submission is None or batch_id is None:
             raise NotFound(f"There is no batch {text}.")
-        name = shown_id(BATCH, batch_id)
+        name = folder_name(submission)
         status = read_status(folder / name)
         if status is not None and status.is_final:
             raise Conflict(f"{folder / name} exists already, and is finished.", code="ALREADY_EXISTS")
-        spooling = await open_spool(core.store, core.files, folder, batch_id)
+        spooling = await open_spool(core.store, core.files, folder, submission)
         if spooling is None:
             raise Conflict(f"{folder / name} is being written by another process.", code="ALREADY_EXISTS")
         try:
@@ -62,9 +61,9 @@ async def write(text: str, folder: Path, *, follow: bool) -> int:
 
 
 def _batch_id(text: str) -> UUID | None:
-    from scheduler.domain.public_ids import BATCH, read_id
+    from scheduler.domain.public_ids import BATCH, MESSAGE_BATCH, read_id
 
     try:
-        return read_id(BATCH, text) or UUID(text)
+        return read_id(BATCH, text) or read_id(MESSAGE_BATCH, text) or UUID(text)
     except ValueError:
         return None

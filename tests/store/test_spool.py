@@ -15,7 +15,6 @@ import pytest
 from scheduler.blobs.disk import DiskBlobs
 from scheduler.domain.batch import Batch
 from scheduler.domain.errors import Conflict
-from scheduler.domain.public_ids import BATCH, shown_id
 from scheduler.domain.status import ItemStatus
 from scheduler.domain.submission import Ending, Written
 from scheduler.services.files.files import Files
@@ -37,11 +36,13 @@ class Spool:
 
     def folder(self, batch: Batch) -> Path:
         """Where a batch lies."""
-        return self.root / shown_id(BATCH, batch.batch_id)
+        return self.root / str(batch.batch_id)
 
     async def open(self, batch: Batch) -> Spooling:
         """Its writer."""
-        opened = await open_spool(self.store, self.files, self.root, batch.batch_id)
+        submission = await find(self.store, batch.batch_id)
+        assert submission is not None
+        opened = await open_spool(self.store, self.files, self.root, submission)
         assert opened is not None
         return opened
 
@@ -95,7 +96,7 @@ async def test_the_folder_follows_the_batch_to_its_end(spool: Spool, tenant: Ten
     }
     told = spool.status(batch)
     assert told == {
-        "id": shown_id(BATCH, batch.batch_id),
+        "id": str(batch.batch_id),
         "endpoint": "/v1/chat/completions",
         "status": "in_progress",
         "total_lines": 4,
@@ -219,7 +220,9 @@ async def test_there_is_one_writer_until_its_process_ends(spool: Spool, tenant: 
     other = context.Process(target=_hold, args=(spool.folder(batch), held, go))
     other.start()
     assert held.wait(20)
-    assert await open_spool(spool.store, spool.files, spool.root, batch.batch_id) is None
+    submission = await find(spool.store, batch.batch_id)
+    assert submission is not None
+    assert await open_spool(spool.store, spool.files, spool.root, submission) is None
     go.set()
     other.join(20)
     assert other.exitcode == 9

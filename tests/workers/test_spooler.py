@@ -16,7 +16,7 @@ from brim_server.commands import export
 from scheduler.bootstrap import open_core
 from scheduler.domain.errors import Conflict, NotFound
 from scheduler.domain.file import NewFile, Purpose
-from scheduler.domain.public_ids import BATCH, shown_id
+from scheduler.domain.public_ids import BATCH, MESSAGE_BATCH, shown_id
 from scheduler.domain.submission import ExecutionMode, NewSubmission, SourceFormat
 from scheduler.settings import Settings
 from tests.polling import eventually
@@ -121,8 +121,9 @@ async def test_a_batch_is_spooled_while_it_runs_and_exported_the_same(
     assert await export.write(shown_id(BATCH, batch_id), other, follow=True) == 0
     for name in ("input.jsonl", "output.jsonl", "errors.jsonl"):
         assert (other / folder.name / name).read_bytes() == (folder / name).read_bytes()
-    with pytest.raises(Conflict):
-        await export.write(str(batch_id), other, follow=False)
+    for same in (str(batch_id), shown_id(MESSAGE_BATCH, batch_id)):
+        with pytest.raises(Conflict):
+            await export.write(same, other, follow=False)
     for unknown in (str(new_id()), "batch_nonsense"):
         with pytest.raises(NotFound):
             await export.write(unknown, other, follow=False)

@@ -125,7 +125,7 @@ def status_of(submission: Submission, written: Written, now: datetime, *, all_wr
     progress = submission.progress
     failed = written.errors.lines
     return SpoolStatus(
-        id=shown_id(BATCH, submission.batch_id),
+        id=folder_name(submission),
         endpoint=submission.endpoint,
         status=_status(submission, failed, all_written=all_written),
         total_lines=0 if progress is None else progress.total,
@@ -211,9 +211,15 @@ async def find(store: Store, batch_id: UUID) -> Submission | None:
     return as_submission(batches[0], first[0].endpoint if first else ENDPOINTS[0])
 
 
-async def open_spool(store: Store, files: Files, root: Path, batch_id: UUID) -> Spooling | None:
+def folder_name(submission: Submission) -> str:
+    """The id by which the callers of a batch know it: its folder bears it, and `status.json` says it."""
+    as_items = submission.input_file_id == _NO_FILE
+    return str(submission.batch_id) if as_items else shown_id(BATCH, submission.batch_id)
+
+
+async def open_spool(store: Store, files: Files, root: Path, submission: Submission) -> Spooling | None:
     """The folder of a batch below `root`, made or taken up again. None: another process writes it."""
-    path = root / shown_id(BATCH, batch_id)
+    path = root / folder_name(submission)
     exists = await asyncio.to_thread(path.exists)
     folder = await asyncio.to_thread(SpoolFolder.reopen if exists else SpoolFolder.create, path)
-    return None if folder is None else Spooling(store, files, folder, batch_id)
+    return None if folder is None else Spooling(store, files, folder, submission.batch_id)
