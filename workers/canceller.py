@@ -14,6 +14,8 @@ from scheduler.ports.store import Store
 from scheduler.services.shards.recovery import Recovery
 from workers.sweeping import Sweeping, Verdict
 
+INTERVAL_S = 0.5
+"""Between two looks: what a caller waits for `batch-cancelled` beside its running items."""
 BATCHES = 16
 """Cancelled batches looked at in one turn."""
 CANCELLED = Verdict(ItemStatus.CANCELLED)

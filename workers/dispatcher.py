@@ -15,6 +15,7 @@ from scheduler.ports.engine import Engine, EpochLost
 from scheduler.services.setup.catalog import Catalog
 from scheduler.services.shards.recovery import Recovery
 from scheduler.settings import Settings
+from workers.claim_size import ClaimSize
 from workers.committer import Committer
 from workers.duty import pause
 from workers.holdings import Held, Holdings
@@ -28,9 +29,6 @@ COALESCE_S = 0.003
 more than for 1."""
 SERVED_AT_ONCE = 3
 """Claims between their issue and the departure of their calls: more would only make each other late."""
-SMALLEST_CLAIM = 4
-GROWTH = 8
-"""A claim whose calls were late halves the size of the next ones; each full one in time adds GROWTH."""
 SHORTEST_TIMER_MS = 10
 EMPTY_AGAIN_MS = 5
 """A claim that got nothing although there may be more comes again after this."""
@@ -64,6 +62,7 @@ class Dispatcher:
         committer: Committer,
         loading: Loading,
         wakes: Wakes,
+        size: ClaimSize,
         holder: str,
         clock: Callable[[], float],
         on_refill: Callable[[int, RefillOrder], None],
@@ -80,14 +79,9 @@ class Dispatcher:
         self._holder = holder
         self._clock = clock
         self._on_refill = on_refill
-        self._size = settings.claim_size
+        self._size = size
         self._coalesce = min(COALESCE, max(1, settings.worker_concurrency // 4))
         self._serving: set[asyncio.Task[None]] = set()
-        self._late = False
-
-    def was_late(self) -> None:
-        """A claimed call could not leave in time: claim less."""
-        self._late = True
 
     async def run_once(self, stop: asyncio.Event) -> Dispatched:
         """Wait for a shard that is due, claim from it, and start what was claimed."""
@@ -109,7 +103,7 @@ class Dispatcher:
         if claimed.refill is not None:
             self._on_refill(shard, claimed.refill)
         if claimed.leases:
-            self._adapt(full=len(claimed.leases) >= slots)
+            self._size.adapt(full=len(claimed.leases) >= slots)
             helds = [self._hold(shard, lease, issued_s, claimed.lease_ms) for lease in claimed.leases]
             task = asyncio.create_task(self._loading.serve(shard, helds))
             self._serving.add(task)
@@ -138,7 +132,7 @@ class Dispatcher:
         return False
 
     async def _claim(self, shard: int) -> tuple[Claimed, float, int]:
-        slots = min(self._size, self._holdings.free)
+        slots = min(self._size.entries, self._holdings.free)
         issued_s = self._clock()
         claimed = await self._engine.claim(
             shard,
@@ -166,13 +160,6 @@ class Dispatcher:
                 self._wakes.after(shard, EMPTY_AGAIN_MS)
             case delay_ms if claimed.holds_timer:
                 self._wakes.after(shard, max(SHORTEST_TIMER_MS, delay_ms))
-
-    def _adapt(self, *, full: bool) -> None:
-        if self._late:
-            self._late = False
-            self._size = max(SMALLEST_CLAIM, self._size // 2)
-        elif full:
-            self._size = min(self._settings.claim_size, self._size + GROWTH)
 
     def _hold(self, shard: int, lease: Lease, issued_s: float, lease_ms: int) -> Held:
         held = Held(

@@ -45,6 +45,17 @@ async def every(
         await pause(pause_s * random.uniform(0.9, 1.1), stop)
 
 
+def begin(
+    interval_s: Callable[[], float] | float,
+    run_once: Callable[[], Awaitable[object]],
+    stop: asyncio.Event,
+    *,
+    name: str,
+) -> asyncio.Task[None]:
+    """Run a duty (see `every`) in a task of its own."""
+    return asyncio.create_task(every(interval_s, run_once, stop, name=name), name=name)
+
+
 async def pause(seconds: float, stop: asyncio.Event) -> None:
     """Sleep, but no longer than until `stop` is set."""
     if seconds <= 0:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aiohttp import ClientSession
 
@@ -22,9 +22,8 @@ from scheduler.services.shards.recovery import Recovery
 from scheduler.services.submissions.handing_over import HandingOver
 from scheduler.services.submissions.ingestion import Ingestion
 from scheduler.settings import Settings
-from workers.duty import every
-from workers.hander import IDLE_S as HAND_S
-from workers.hander import LEASE_S as HANDED_S
+from workers import hander
+from workers.duty import begin
 from workers.hander import Hander
 from workers.ingester import Ingester
 from workers.publisher import Publisher
@@ -51,35 +50,32 @@ class Submissions:
         catalog: Catalog,
         calls: ClientSession,
         holder: str,
+        utc_now: Callable[[], datetime],
         on_deliveries: Callable[[], None],
     ) -> None:
         opening = Opening(settings, store, engine, Tenants(store), Shards(recovery))
         self._threads = ThreadPoolExecutor(INGESTERS, thread_name_prefix="brim-ingest")
-        ingestion = Ingestion(settings, store, files, opening, self._threads, _utc_now)
+        ingestion = Ingestion(settings, store, files, opening, self._threads, utc_now)
         lease_s = LEASES * settings.lease_ms / 1000
         self._ingesters = [Ingester(store.submissions, ingestion, holder, lease_s) for _ in range(INGESTERS)]
         folder = settings.files_dir / PARTS
         self._publisher = Publisher(
-            store.submissions, files, folder, holder, lease_s, _utc_now, time.monotonic, on_deliveries
+            store.submissions, files, folder, holder, lease_s, utc_now, time.monotonic, on_deliveries
         )
-
         handing_over = HandingOver(
-            store, engine, Tenants(store), Shards(recovery), catalog, BatchApi(calls), holder, HANDED_S, _utc_now
+            store, engine, Tenants(store), Shards(recovery), catalog, BatchApi(calls), holder, hander.LEASE_S, utc_now
         )
         self._hander = Hander(store.handovers, handing_over, holder, settings.native_poll_s)
         spool = settings.spool_dir
-        self._spoolers = [] if spool is None else [Spooler(store, files, spool, _utc_now)]
+        self._spoolers = [] if spool is None else [Spooler(store, files, spool, utc_now)]
 
     def start(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
         """Begin; the tasks end after `stop`."""
         return [
-            *(
-                asyncio.create_task(every(each.pause_s, each.run_once, stop, name="ingester"))
-                for each in self._ingesters
-            ),
-            asyncio.create_task(every(self._publisher.pause_s, self._publisher.run_once, stop, name="publisher")),
-            asyncio.create_task(every(HAND_S, self._hander.run_once, stop, name="hander")),
-            *(asyncio.create_task(every(each.pause_s, each.run_once, stop, name="spooler")) for each in self._spoolers),
+            *(begin(each.pause_s, each.run_once, stop, name="ingester") for each in self._ingesters),
+            begin(self._publisher.pause_s, self._publisher.run_once, stop, name="publisher"),
+            begin(hander.IDLE_S, self._hander.run_once, stop, name="hander"),
+            *(begin(each.pause_s, each.run_once, stop, name="spooler") for each in self._spoolers),
         ]
 
     async def close(self) -> None:
@@ -88,7 +84,3 @@ class Submissions:
         for spooler in self._spoolers:
             spooler.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""A worker: all duties of one process, put together, started, drained."""
+"""A worker: all duties of one process, started, drained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -20,50 +20,23 @@ from scheduler import metrics
 from scheduler.domain.errors import Unavailable
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
-from scheduler.providers.adapters import Adapters
 from scheduler.providers.wire import open_session
-from scheduler.services.budgets.observer import INTERVAL_S as OBSERVE_S
-from scheduler.services.budgets.observer import KEEP_S, Observer
-from scheduler.services.budgets.parkings import Parkings
 from scheduler.services.callers.secrets import Vault
 from scheduler.services.files.files import Files
 from scheduler.services.setup.catalog import Catalog
 from scheduler.services.shards.recovery import Recovery
-from scheduler.services.shards.refill import Refill
 from scheduler.settings import Settings
-from workers import beat, expirer, filekeeper, pruner, secretkeeper, shards, urger
-from workers.attempts import Attempts
-from workers.callbacks import open_callback_session
-from workers.canceller import Canceller
-from workers.checkpointer import INTERVAL_S as CHECKPOINT_S
-from workers.checkpointer import Checkpointer
-from workers.circuit import Circuit
-from workers.clocks import DatabaseClock, WallClock
-from workers.committer import Committer
+from workers import beat, shards
+from workers.callbacks import CallbackSession, open_callback_session
 from workers.delivery_leases import DeliveryLeases
-from workers.dispatcher import Dispatcher
-from workers.duty import every
-from workers.holdings import Holdings
-from workers.learner import INTERVAL_S as LEARN_S
-from workers.learner import Learner
-from workers.loading import Loading
+from workers.duty import begin
+from workers.housekeeping import Housekeeping
 from workers.parcels import Parcels
-from workers.parker import Parker
-from workers.reclaimer import Reclaimer
-from workers.reconciler import Reconciler
-from workers.refiller import Refiller
-from workers.renewer import WATCH_S, Renewer
-from workers.returns import Returns
-from workers.sealer import INTERVAL_S as SEAL_S
-from workers.sealer import Sealer
+from workers.pipeline import Pipeline
 from workers.sender import Sender
 from workers.submissions import Submissions
-from workers.wakes import Bell, Wakes
+from workers.wakes import Bell
 
-CANCEL_S = 0.5
-"""Between two looks for cancelled batches: what a caller waits for `batch-cancelled` beside its running
-items."""
-REFILLERS = 4
 CLAIM_GRACE_S = 3.0
 """For claims on their way when the drain begins; a wait for a token is shorter."""
 COMMIT_GRACE_S = 4.0
@@ -82,29 +55,11 @@ class _Duties:
     """All parts of one worker, by name."""
 
     live: shards.LiveShards
-    holdings: Holdings
-    returns: Returns
-    renewer: Renewer
-    committer: Committer
-    wakes: Wakes
-    refiller: Refiller
-    dispatcher: Dispatcher
-    attempts: Attempts
+    pipeline: Pipeline
     sender: Sender
     delivery_leases: DeliveryLeases
-    reclaimer: Reclaimer
-    canceller: Canceller
-    reconciler: Reconciler
-    expirer: expirer.Expirer
-    urger: urger.Urger
-    sealer: Sealer
-    checkpointer: Checkpointer
-    learner: Learner
-    observer: Observer
-    keeper: filekeeper.FileKeeper
+    housekeeping: Housekeeping
     submissions: Submissions
-    pruner: pruner.Pruner
-    secretkeeper: secretkeeper.Secretkeeper
     beat: beat.Beat
 
 
@@ -140,14 +95,11 @@ class Worker:
             duties = self._assemble(calls, callbacks)
             await self._run(duties, stop)
 
-    def _assemble(self, calls: ClientSession, callbacks: Any) -> _Duties:
-        settings, store, engine, clock = self._settings, self._store, self._engine, time.monotonic
-        wall, database_clock = WallClock(time.time(), clock()), DatabaseClock()
-        live = shards.LiveShards(store.shards, self._recovery)
+    def _assemble(self, calls: ClientSession, callbacks: CallbackSession) -> _Duties:
+        settings, store, engine, recovery = self._settings, self._store, self._engine, self._recovery
+        clock = time.monotonic
+        live = shards.LiveShards(store.shards, recovery)
         catalog = Catalog(store.setup, self._vault, clock)
-        holdings = Holdings(settings.worker_concurrency)
-        returns = Returns(engine, holdings, self._recovery, clock)
-        renewer = Renewer(engine, holdings, self._recovery, self.holder, settings.lease_ms, clock)
         delivery_leases = DeliveryLeases(store.deliveries, self.holder, settings.lease_ms / 1000, clock)
         sender = Sender(
             store.deliveries,
@@ -160,155 +112,66 @@ class Worker:
             delivery_leases,
             clock,
         )
-        committer = Committer(store.outcomes, holdings, returns, renewer, database_clock, clock, wall, sender.wake)
-        wakes = Wakes(self._bell, live, settings.safety_poll_s, clock)
-        learner = Learner(store.setup)
-        refiller = Refiller(Refill(store, engine, learner.likely), self._recovery)
-        observer = Observer(engine, store.setup, clock)
-        parker = Parker(Parkings(store.parkings, engine, timedelta(seconds=settings.park_s), _utc_now), clock)
-        dispatcher: Dispatcher
-
-        def was_late() -> None:
-            dispatcher.was_late()
-
-        attempts = Attempts(
-            engine,
-            Adapters(calls),
-            holdings,
-            committer,
-            returns,
-            Circuit(),
-            learner,
-            observer,
-            parker,
-            clock,
-            wall,
-            was_late,
-        )
-        loading = Loading(
-            store,
-            catalog,
-            holdings,
-            committer,
-            returns,
-            attempts,
-            database_clock,
-            clock,
-            wall,
-            allow_noop=settings.allow_noop,
-        )
-        dispatcher = Dispatcher(
-            settings,
-            engine,
-            self._bell,
-            catalog,
-            self._recovery,
-            holdings,
-            committer,
-            loading,
-            wakes,
-            self.holder,
-            clock,
-            refiller.order,
+        pipeline = Pipeline(
+            settings, store, engine, self._bell, recovery, catalog, calls, live, self.holder, _utc_now, sender.wake
         )
         return _Duties(
             live=live,
-            holdings=holdings,
-            returns=returns,
-            renewer=renewer,
-            committer=committer,
-            wakes=wakes,
-            refiller=refiller,
-            dispatcher=dispatcher,
-            attempts=attempts,
+            pipeline=pipeline,
             sender=sender,
             delivery_leases=delivery_leases,
-            reclaimer=Reclaimer(
-                engine, self._recovery, holdings, committer, live, self.holder, settings.lease_ms, clock
+            housekeeping=Housekeeping(
+                settings, store, engine, recovery, self._files, self._vault, live, _utc_now, sender.wake
             ),
-            canceller=Canceller(store, engine, self._recovery, _utc_now, sender.wake),
-            reconciler=Reconciler(store, engine, self._recovery, live, _utc_now),
-            expirer=expirer.Expirer(store, engine, self._recovery, _utc_now, sender.wake),
-            urger=urger.Urger(store, engine, self._recovery, live, _utc_now),
-            sealer=Sealer(store, engine, self._recovery, settings.window_entries, settings.upload_silence_s),
-            checkpointer=Checkpointer(store.quotas, engine, live),
-            learner=learner,
-            observer=observer,
-            keeper=filekeeper.FileKeeper(self._files, _utc_now),
             submissions=Submissions(
-                settings, store, engine, self._recovery, self._files, catalog, calls, self.holder, sender.wake
+                settings, store, engine, recovery, self._files, catalog, calls, self.holder, _utc_now, sender.wake
             ),
-            pruner=pruner.Pruner(store.shards, store.retention, settings.retention_days, _utc_now),
-            secretkeeper=secretkeeper.Secretkeeper(store.callback_secrets, store.shards, self._vault),
-            beat=beat.Beat(store.shards, self.holder, lambda: self._info(holdings, committer)),
+            beat=beat.Beat(store.shards, self.holder, lambda: self._info(pipeline)),
         )
 
     async def _run(self, d: _Duties, stop: asyncio.Event) -> None:
-        settings = self._settings
         late = asyncio.Event()  # for duties that serve what is in flight: they outlive `stop`
-        claiming = [
-            asyncio.create_task(every(0, lambda: d.dispatcher.run_once(stop), stop, name="dispatcher")),
-            asyncio.create_task(d.wakes.listen(d.holdings.room, stop)),
-        ]
+        claiming = d.pipeline.start_claiming(stop)
         slow = [
-            asyncio.create_task(every(shards.INTERVAL_S, d.live.run_once, stop, name="shards")),
-            asyncio.create_task(every(CANCEL_S, d.canceller.run_once, stop, name="canceller")),
-            asyncio.create_task(every(settings.reconcile_s, d.reconciler.run_once, stop, name="reconciler")),
-            asyncio.create_task(every(expirer.INTERVAL_S, d.expirer.run_once, stop, name="expirer")),
-            asyncio.create_task(every(urger.INTERVAL_S, d.urger.run_once, stop, name="urger")),
-            asyncio.create_task(every(SEAL_S, d.sealer.run_once, stop, name="sealer")),
-            asyncio.create_task(every(CHECKPOINT_S, d.checkpointer.run_once, stop, name="checkpointer")),
-            asyncio.create_task(every(LEARN_S, d.learner.run_once, stop, name="learner")),
-            asyncio.create_task(every(OBSERVE_S, d.observer.run_once, stop, name="observer")),
-            asyncio.create_task(every(KEEP_S, d.observer.keep_once, stop, name="learned-limits")),
-            asyncio.create_task(every(filekeeper.INTERVAL_S, d.keeper.run_once, stop, name="filekeeper")),
-            asyncio.create_task(every(pruner.INTERVAL_S, d.pruner.run_once, stop, name="pruner")),
-            asyncio.create_task(every(secretkeeper.INTERVAL_S, d.secretkeeper.run_once, stop, name="secretkeeper")),
-            asyncio.create_task(every(d.reclaimer.interval_s, d.reclaimer.run_once, stop, name="reclaimer")),
-            asyncio.create_task(every(0, d.sender.run_once, stop, name="sender")),
+            begin(shards.INTERVAL_S, d.live.run_once, stop, name="shards"),
+            begin(0, d.sender.run_once, stop, name="sender"),
+            *d.pipeline.start_tending(stop),
+            *d.housekeeping.start(stop),
             *d.submissions.start(stop),
-            *(asyncio.create_task(every(0, d.refiller.run_once, stop, name="refiller")) for _ in range(REFILLERS)),
         ]
         serving = [
-            asyncio.create_task(every(WATCH_S, d.renewer.watch_once, late, name="watch")),
-            asyncio.create_task(every(0, d.committer.run_once, late, name="committer")),
-            asyncio.create_task(every(settings.renew_every_ms / 1000, d.renewer.run_once, late, name="renewer")),
-            asyncio.create_task(every(0, d.sender.record_once, late, name="delivery-records")),
-            asyncio.create_task(
-                every(settings.renew_every_ms / 1000, d.delivery_leases.run_once, late, name="delivery-leases")
-            ),
-            asyncio.create_task(every(beat.INTERVAL_S, d.beat.run_once, late, name="beat")),
+            *d.pipeline.start_serving(late),
+            begin(0, d.sender.record_once, late, name="delivery-records"),
+            begin(self._settings.renew_every_ms / 1000, d.delivery_leases.run_once, late, name="delivery-leases"),
+            begin(beat.INTERVAL_S, d.beat.run_once, late, name="beat"),
         ]
-        _log.info("worker.started", holder=self.holder, concurrency=settings.worker_concurrency)
+        _log.info("worker.started", holder=self.holder, concurrency=self._settings.worker_concurrency)
         await stop.wait()
-        drained_by_s = time.monotonic() + settings.drain_s
-        _log.info("worker.draining", in_flight=d.holdings.in_flight)
-        d.wakes.interrupt()
+        drained_by_s = time.monotonic() + self._settings.drain_s
+        _log.info("worker.draining", in_flight=d.pipeline.holdings.in_flight)
+        d.pipeline.stop_claiming()
         d.sender.stop_waiting()
-        for _ in range(REFILLERS):
-            d.refiller.stop_waiting()
         await _end(claiming, CLAIM_GRACE_S)
-        await d.dispatcher.served()
-        given_back = await d.attempts.finish(max(0.0, drained_by_s - time.monotonic()))
+        given_back = await d.pipeline.finish(drained_by_s)
         await self._flush_out(d)
         late.set()
-        d.committer.stop_waiting()
+        d.pipeline.committer.stop_waiting()
         d.sender.stop_waiting()
         await _end([*slow, *serving], 2.0)
         await d.submissions.close()
-        _log.info("worker.stopped", given_back=given_back, leases_left=len(d.holdings))
+        _log.info("worker.stopped", given_back=given_back, leases_left=len(d.pipeline.holdings))
 
     async def _flush_out(self, d: _Duties) -> None:
         """Everything that is decided is recorded and told, as far as the stores answer in time."""
         try:
             async with asyncio.timeout(COMMIT_GRACE_S):
-                await d.committer.drained()
-                await d.returns.empty()
+                await d.pipeline.flush_out()
                 await d.sender.finish(COMMIT_GRACE_S / 2)
         except (TimeoutError, Unavailable):
-            _log.warning("worker.drain_cut_short", outcomes=len(d.committer), leases=len(d.holdings))
+            _log.warning("worker.drain_cut_short", outcomes=len(d.pipeline.committer), leases=len(d.pipeline.holdings))
 
-    def _info(self, holdings: Holdings, committer: Committer) -> Mapping[str, Any]:
+    def _info(self, pipeline: Pipeline) -> Mapping[str, Any]:
+        holdings = pipeline.holdings
         holdings.observe()
         return {
             "pid": os.getpid(),
@@ -317,7 +180,7 @@ class Worker:
             "concurrency": self._settings.worker_concurrency,
             "inFlight": holdings.in_flight,
             "leases": len(holdings),
-            "unflushed": len(committer),
+            "unflushed": len(pipeline.committer),
             "metrics": metrics.snapshot(),
         }
 

@@ -21,7 +21,8 @@ from scheduler.settings import Settings
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider, Seen, answer
 from tests.workers.world import World
-from workers import worker as worker_module
+from workers import learner as learner_module
+from workers import pipeline
 from workers.learner import Learner
 
 WINDOW = 100
@@ -80,14 +81,14 @@ async def test_a_batch_is_reserved_by_its_own_answers_beside_another_on_its_reso
     provider: FakeProvider,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker_module, "LEARN_S", 0.05 if told else 3_600.0)
+    monkeypatch.setattr(learner_module, "INTERVAL_S", 0.05 if told else 3_600.0)
     learners: list[Learner] = []
 
     def learner_on(store: LearnedStore) -> Learner:
         learners.append(Learner(store))
         return learners[-1]
 
-    monkeypatch.setattr(worker_module, "Learner", learner_on)
+    monkeypatch.setattr(pipeline, "Learner", learner_on)
     Answers(provider)
     limit = (Capacity(Period.MINUTE, tokens=10_000_000),)
     resource = await world.resource(await world.connection(provider.base_url, capacity=limit))

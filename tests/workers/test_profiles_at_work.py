@@ -14,7 +14,7 @@ from tests.polling import eventually
 from tests.workers.provider import FakeProvider, Reply, refuse
 from tests.workers.provider import answer as openai_answer
 from tests.workers.world import KEY, World
-from workers import worker as worker_module
+from workers import learner
 
 LIMIT = (Capacity(Period.MINUTE, tokens=100_000),)
 MESSAGE = {
@@ -79,7 +79,7 @@ async def test_azure_is_called_by_deployment(world: World, provider: FakeProvide
 async def test_reserves_are_learned_from_answers(
     world: World, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "LEARN_S", 0.05)
+    monkeypatch.setattr(learner, "INTERVAL_S", 0.05)
     resource = await world.resource(await world.connection(provider.base_url))
 
     async def learned() -> bool:
