@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.api.world import ApiWorld
+from tests.api.world import ApiWorld, item
 
 
 def pool(world: ApiWorld, **changes: Any) -> dict[str, Any]:
@@ -76,3 +76,14 @@ async def test_a_pool_holds_its_resources_to_its_largest_share(world: ApiWorld) 
         environment.shard, slots=50, open_slots=50, holder="w", lease_ms=10_000, crowded=frozenset()
     )
     assert len(claimed.leases) == 6
+
+
+async def test_an_item_above_the_largest_share_of_its_pool_is_refused(world: ApiWorld) -> None:
+    path = f"{world.at('ai-connection')}/{world.connection}"
+    assert (await world.admin.put(path, json={"capacity": [{"period": "MINUTE", "tokens": 1_000}]})).status_code == 200
+    await world.made(world.at("pool-definition"), {"pools": [pool(world, minShare=0, maxShare=0.1)]})
+    request = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 200}
+    items = [item(1), item(2, request=request)]
+    answer = await world.client.post(world.batches, json={"type": "ASYNC", "items": items})
+    assert (answer.status_code, answer.json()["errorCode"]) == (422, "ITEM_EXCEEDS_CAPACITY")
+    assert [problem["index"] for problem in answer.json()["details"]["errors"]] == [1]

@@ -12,7 +12,7 @@ import pytest
 from scheduler.domain.batch import ENDPOINTS, Endpoint, NewItem
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.submission import LineFault
-from scheduler.services.items.check import ResourceTerms, terms_of
+from scheduler.services.items.terms import ResourceTerms, terms_of
 from scheduler.services.submissions.file_check import FileCheck
 from scheduler.services.uploads.lines import UploadLines
 from tests.store.factories import Tenant, connection_in, resource_in

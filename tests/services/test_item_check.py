@@ -12,7 +12,8 @@ from scheduler.domain.batch import NewItem
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.output_length import OutputGuess
 from scheduler.domain.setup import Provider
-from scheduler.services.items.check import ItemCheck, terms_of
+from scheduler.services.items.check import ItemCheck
+from scheduler.services.items.terms import terms_of
 from scheduler.services.reading.json_text import JsonText
 from scheduler.services.reading.problems import Problems
 from tests.store.factories import Tenant, connection_in, resource_in

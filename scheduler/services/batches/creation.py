@@ -27,7 +27,8 @@ from scheduler.services.batches.opening import Opening, first_windows
 from scheduler.services.callers.callback_guard import Resolve, resolve_host
 from scheduler.services.callers.keys import Principal, key_behind
 from scheduler.services.callers.tenants import Tenants
-from scheduler.services.items.check import ItemCheck, terms_of
+from scheduler.services.items.check import ItemCheck
+from scheduler.services.items.terms import terms_of
 from scheduler.services.reading.json_split import split_list
 from scheduler.services.reading.json_text import Fields, JsonText, elements_of, is_null
 from scheduler.services.reading.problems import Problems
@@ -172,7 +173,8 @@ class BatchCreation:
             problems.raise_if_any()
         resources = await self._store.setup.resources(request.environment_id)
         connections = await self._store.setup.connections(request.environment_id)
-        terms = terms_of(resources, connections, request.key, envelope.capacity)
+        pools = next(iter(await self._store.setup.pool_definitions(request.environment_id)), None)
+        terms = terms_of(resources, connections, request.key, envelope.capacity, pools)
         check = ItemCheck(read.document, terms, self._settings.default_output_tokens, problems)
         items: list[NewItem] = []
         for start, chunk in _chunks(read.items or []):

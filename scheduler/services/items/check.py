@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,11 +10,8 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from scheduler.domain.batch import Endpoint, NewItem
-from scheduler.domain.capacity import Capacity, largest_item_tokens
-from scheduler.domain.setup import ApiKey, Connection, Resource
-from scheduler.providers.profile import OutputReserve
-from scheduler.providers.profiles import profile_of
 from scheduler.services.items.estimates import Reserve, output_reserve, prompt_tokens
+from scheduler.services.items.terms import ResourceTerms
 from scheduler.services.reading.json_text import JsonText, is_null, is_object
 from scheduler.services.reading.problems import Problems
 
@@ -61,44 +57,6 @@ _NO_OUTPUT: Final[frozenset[Endpoint]] = frozenset({"/v1/embeddings", "/v1/moder
 _item_decoder = msgspec.json.Decoder(ItemBody)
 _request_decoder = msgspec.json.Decoder(RequestBody)
 _any_decoder = msgspec.json.Decoder()
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceTerms:
-    """A resource as one batch may use it. most_tokens: the largest item that its limits can ever admit. by_use: all its
-    targets charge the output that they generate."""
-
-    resource: Resource
-    most_tokens: int | None
-    allowed: bool
-    by_use: bool = False
-
-
-def terms_of(
-    resources: Iterable[Resource],
-    connections: Iterable[Connection],
-    key: ApiKey | None,
-    batch_capacity: Iterable[Capacity],
-) -> dict[str, ResourceTerms]:
-    """The resources of an environment by id and by name (an id goes before a name that looks like one)."""
-    connections = list(connections)
-    by_connection = {each.connection_id: largest_item_tokens(each.capacity) for each in connections}
-    by_use = {c.connection_id for c in connections if profile_of(c).output_reserve is OutputReserve.LIKELY}
-    shared = [largest_item_tokens(batch_capacity), largest_item_tokens(key.capacity) if key else None]
-    terms: dict[str, ResourceTerms] = {}
-    by_id: dict[str, ResourceTerms] = {}
-    for resource in resources:
-        targets = [by_connection.get(target.connection_id) for target in resource.targets]
-        # One target that admits it is enough.
-        through = None if None in targets else max((limit for limit in targets if limit is not None), default=None)
-        own = largest_item_tokens(resource.capacity) if resource.enforce_capacity else None
-        known = [limit for limit in (*shared, own, through) if limit is not None]
-        allowed = key is None or key.resources is None or resource.resource_id in key.resources
-        charged_by_use = all(target.connection_id in by_use for target in resource.targets)
-        each = ResourceTerms(resource, min(known, default=None), allowed, charged_by_use)
-        terms[resource.name] = each
-        by_id[str(resource.resource_id)] = each
-    return {**terms, **by_id}
 
 
 class ItemCheck:
@@ -166,11 +124,12 @@ class ItemCheck:
         if terms is None or in_tokens is None or len(self._problems) > before:
             return None
         out_tokens, guess = self._output(endpoint, request, terms, in_tokens)
-        if terms.most_tokens is not None and in_tokens + out_tokens > terms.most_tokens:
+        most_tokens = terms.most_tokens(in_tokens)
+        if most_tokens is not None and in_tokens + out_tokens > most_tokens:
             self._problems.add(
                 "request",
                 f"needs about {in_tokens + out_tokens} tokens ({in_tokens} in, {out_tokens} reserved for the"
-                f" answer), more than the {terms.most_tokens} that its limits ever admit",
+                f" answer), more than the {most_tokens} that its limits ever admit",
                 index=index,
                 code="ITEM_EXCEEDS_CAPACITY",
             )
@@ -240,13 +199,14 @@ class ItemCheck:
             "n": request.n,
             "best_of": request.best_of,
         }
+        most_tokens = terms.most_tokens(in_tokens)
         return output_reserve(
             asked,
             terms.resource.default_args,
             self._default_output_tokens,
             likely=terms.resource.likely_output_tokens,
             by_use=terms.by_use,
-            room=None if terms.most_tokens is None else terms.most_tokens - in_tokens,
+            room=None if most_tokens is None else most_tokens - in_tokens,
         )
 
 

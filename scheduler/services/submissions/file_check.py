@@ -10,7 +10,8 @@ from msgspec import Raw
 from scheduler.domain.batch import Endpoint, NewItem
 from scheduler.domain.errors import BrimError, Malformed
 from scheduler.domain.submission import LineFault
-from scheduler.services.items.check import ItemBody, ItemCheck, ResourceTerms
+from scheduler.services.items.check import ItemBody, ItemCheck
+from scheduler.services.items.terms import ResourceTerms
 from scheduler.services.reading.json_text import Fields, JsonText, fields_of, is_null, is_object
 from scheduler.services.reading.problems import Problems
 from scheduler.services.uploads.lines import Line

@@ -26,7 +26,7 @@ from scheduler.ports.store import Store
 from scheduler.ports.submissions import Gripped
 from scheduler.services.batches.opening import Opening
 from scheduler.services.files.files import Files
-from scheduler.services.items.check import terms_of
+from scheduler.services.items.terms import terms_of
 from scheduler.services.submissions import events
 from scheduler.services.submissions.file_check import MOST_FAULTS, Checked, FileCheck
 from scheduler.services.uploads.lines import UploadLines
@@ -148,9 +148,10 @@ class Ingestion:
         submission, settings = grip.submission, self._settings
         resources = await self._store.setup.resources(submission.environment_id)
         connections = await self._store.setup.connections(submission.environment_id)
+        pools = next(iter(await self._store.setup.pool_definitions(submission.environment_id)), None)
         return FileCheck(
             submission.endpoint,
-            terms_of(resources, connections, key, ()),
+            terms_of(resources, connections, key, (), pools),
             settings.default_output_tokens,
             settings.max_file_lines,
             settings.max_line_bytes,

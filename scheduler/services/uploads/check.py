@@ -11,7 +11,8 @@ import msgspec
 
 from scheduler.domain.batch import NewItem
 from scheduler.domain.errors import BrimError, Invalid, NotAuthorized, NotFound, TooLarge
-from scheduler.services.items.check import ItemCheck, ResourceTerms
+from scheduler.services.items.check import ItemCheck
+from scheduler.services.items.terms import ResourceTerms
 from scheduler.services.reading.json_text import JsonText
 from scheduler.services.reading.problems import MOST_SHOWN, Problems
 from scheduler.services.uploads.lines import Line

@@ -31,7 +31,7 @@ from scheduler.services.batches.envelope import EnvelopeReader, Seal
 from scheduler.services.callers.callback_guard import Resolve, resolve_host
 from scheduler.services.callers.keys import Principal, key_behind
 from scheduler.services.callers.tenants import Tenants
-from scheduler.services.items.check import terms_of
+from scheduler.services.items.terms import terms_of
 from scheduler.services.reading.json_text import JsonText
 from scheduler.services.reading.problems import Problems
 from scheduler.services.uploads.body import pieces_of
@@ -160,7 +160,8 @@ class Uploads:
     async def _check_of(self, request: UploadRequest, batch: NewBatch) -> UploadCheck:
         resources = await self._store.setup.resources(request.environment_id)
         connections = await self._store.setup.connections(request.environment_id)
-        terms = terms_of(resources, connections, request.key, batch.capacity)
+        pools = next(iter(await self._store.setup.pool_definitions(request.environment_id)), None)
+        terms = terms_of(resources, connections, request.key, batch.capacity, pools)
         return UploadCheck(terms, self._settings.default_output_tokens, self._settings.max_line_bytes)
 
 
