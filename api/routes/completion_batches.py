@@ -58,7 +58,7 @@ async def create_batch(
     services = services_of(request)
     after = last_event_id(request)
     if is_ndjson(request):
-        batch = await services.uploads.create(
+        created = await services.uploads.create(
             UploadRequest(
                 workspaceId,
                 environmentId,
@@ -73,9 +73,10 @@ async def create_batch(
         with services.room.share() as share:
             raw = await read_body(request, services.settings.max_body_bytes, share)
             asked = CreateRequest(workspaceId, environmentId, principal, raw, idempotency_key)
-            batch = await services.creation.create(asked)
+            created = await services.creation.create(asked)
+    batch = created.batch
     if batch.type is BatchType.SYNC:
-        return event_source(services.events.frames(batch, after, created=True))
+        return event_source(services.events.frames(batch, after, created=not created.earlier))
     view = batch_view(batch, counts_of(batch, 0), outlook=await services.explaining.outlook(batch))
     if includesItems:
         return await with_items(services, batch, view, 201, live=False)
@@ -136,9 +137,9 @@ async def change_batch(
 ) -> Response:
     """Change priority, capacity or deadline of a live batch."""
     services = services_of(request)
-    raw = await read_body(request, SETUP_BODY_BYTES)
+    change = services.changing.read(await read_body(request, SETUP_BODY_BYTES))
     await find_batch(services, workspaceId, environmentId, batchId)
-    batch = await asyncio.shield(services.changing.change(environmentId, batchId, raw))
+    batch = await asyncio.shield(services.changing.change(environmentId, batchId, change))
     return await batch_answer(services, batch)
 
 

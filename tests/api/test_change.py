@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from scheduler.domain.batch import BatchChange
 from scheduler.domain.capacity import Capacity, Period
@@ -48,6 +48,16 @@ async def test_a_pause_brings_a_limit_that_was_stored_and_never_told(world: ApiW
     for verb in ("pause", "resume"):
         assert (await world.client.post(f"{world.batches}/{batch_id}/{verb}")).status_code == 200
     assert await claimed(world) == 3
+
+
+async def test_a_body_is_judged_before_its_batch_is_looked_for(world: ApiWorld) -> None:
+    unknown = f"{world.batches}/{uuid4()}"
+    refused = await world.client.patch(unknown, json={"priority": "urgent"})
+    assert (refused.status_code, refused.json()["errorCode"]) == (422, "VALIDATION_ERROR")
+    malformed = await world.client.patch(unknown, content=b"{")
+    assert (malformed.status_code, malformed.json()["errorCode"]) == (400, "MALFORMED_JSON")
+    missing = await world.client.patch(unknown, json={"priority": "low"})
+    assert (missing.status_code, missing.json()["errorCode"]) == (404, "COMPLETION_BATCH_NOT_FOUND")
 
 
 async def test_what_is_absent_stays(world: ApiWorld) -> None:

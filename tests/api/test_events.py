@@ -169,6 +169,33 @@ async def test_sync_creation_answers_with_the_stream(world: ApiWorld) -> None:
     assert [frame.action for frame in rest] == ["item-completed", "item-completed", "batch-completed", "[DONE]"]
 
 
+async def test_a_repeated_sync_creation_tells_of_no_start_again(world: ApiWorld) -> None:
+    asked: dict[str, Any] = {
+        "json": {"type": "SYNC", "items": [item(1), item(2)]},
+        "headers": {"Idempotency-Key": "once"},
+    }
+    async with asyncio.timeout(15), world.client.stream("POST", world.batches, **asked) as answer:
+        frames = frames_of(answer)
+        created = await anext(frames)
+        claimed = await world.core.engine.claim(
+            await world.shard(), slots=1, open_slots=1, holder="h", lease_ms=5_000, crowded=frozenset()
+        )
+        assert len(claimed.leases) == 1
+        assert (await anext(frames)).action == "item-running"
+        await world.finish(created.payload["batchId"], [1, 2])
+        first = [created.event_id, *[frame.event_id async for frame in frames]]
+    async with asyncio.timeout(15), world.client.stream("POST", world.batches, **asked) as answer:
+        again = [frame async for frame in frames_of(answer)]
+    assert [frame.event_id for frame in again] == first
+    assert [frame.action for frame in again] == [
+        "batch-created",
+        "item-completed",
+        "item-completed",
+        "batch-completed",
+        "[DONE]",
+    ]
+
+
 async def test_many_readers_follow_one_batch(world: ApiWorld) -> None:
     batch = await world.create(50)
     readers = [asyncio.create_task(collected(world, batch["batchId"])) for _ in range(10)]

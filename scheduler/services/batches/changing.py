@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from scheduler.domain.batch import Batch
+from scheduler.domain.batch import Batch, BatchChange
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
 from scheduler.services.batches.control import not_found
@@ -35,16 +35,21 @@ class Changing:
         self._shards = shards
         self._now = now
 
-    async def change(self, environment_id: UUID, batch_id: UUID, body: bytes) -> Batch:
-        """Apply a PATCH body. Waiting items follow it at once, running ones are not touched.
-
-        Raises Malformed and Invalid (with nothing changed), NotFound, Conflict on a final batch, Unavailable when
-        the engine could not be told (it is stored: ask again).
-        """
+    def read(self, body: bytes) -> BatchChange:
+        """What a PATCH body asks for. Raises Malformed and Invalid, which go before the question whether there is such
+        a batch."""
         problems = Problems()
         document = JsonText(body)
         change = EnvelopeReader(document, document.fields(), problems).read_change(self._now())
         problems.raise_if_any()
+        return change
+
+    async def change(self, environment_id: UUID, batch_id: UUID, change: BatchChange) -> Batch:
+        """Apply a change. Waiting items follow it at once, running ones are not touched.
+
+        Raises NotFound, Conflict on a final batch, Unavailable when the engine could not be told (it is stored: ask
+        again).
+        """
         batch = await self._store.batches.change(environment_id, batch_id, change)
         if batch is None:
             raise not_found()

@@ -61,6 +61,14 @@ class CreateRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Created:
+    """A stored batch. earlier: a request before this one, of the same Idempotency-Key, made it."""
+
+    batch: Batch
+    earlier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Read:
     """A readable body. items: None when it has no list of them."""
 
@@ -99,7 +107,7 @@ class BatchCreation:
         """Let go of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def create(self, request: CreateRequest) -> Batch:
+    async def create(self, request: CreateRequest) -> Created:
         """The stored batch: a new one, or the earlier one of the same Idempotency-Key and body.
 
         Raises Malformed, TooLarge, Invalid, NotFound, NotAuthorized in this order, with nothing stored;
@@ -112,7 +120,7 @@ class BatchCreation:
         read = await self._maybe_threaded(large, lambda: self._read(request.body))
         batch_id = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
         if key is None:
-            return await self._create(request, read, batch_id, large)
+            return Created(await self._create(request, read, batch_id, large))
         environment_id = request.environment_id
         await self._tenants.require(request.principal, request.workspace_id, environment_id)
         reservation = await self._store.batches.reserve_idempotency(environment_id, key, read.body_hash, batch_id)
@@ -120,9 +128,9 @@ class BatchCreation:
             earlier = await self._store.batches.get(environment_id, reservation.batch_id)
             if earlier is None:
                 raise NotFound("The batch is gone.", code="COMPLETION_BATCH_NOT_FOUND")
-            return earlier
+            return Created(earlier, earlier=True)
         try:
-            return await self._create(request, read, batch_id, large, key)
+            return Created(await self._create(request, read, batch_id, large, key))
         except (Unavailable, asyncio.CancelledError):
             # It may have been stored all the same: the key stays with it, or is taken over after 30 s.
             raise

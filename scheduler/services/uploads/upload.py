@@ -26,7 +26,7 @@ from scheduler.domain.errors import Conflict, Invalid, NotFound, TooLarge, Unava
 from scheduler.domain.ids import uuid7
 from scheduler.domain.setup import ApiKey
 from scheduler.ports.store import Store
-from scheduler.services.batches.creation import IDEMPOTENCY_KEY
+from scheduler.services.batches.creation import IDEMPOTENCY_KEY, Created
 from scheduler.services.batches.envelope import EnvelopeReader, Seal
 from scheduler.services.callers.callback_guard import Resolve, resolve_host
 from scheduler.services.callers.keys import Principal, key_behind
@@ -89,7 +89,7 @@ class Uploads:
         """Let go of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def create(self, request: UploadRequest) -> Batch:
+    async def create(self, request: UploadRequest) -> Created:
         """The batch: complete, checked and open; or the earlier one of the same Idempotency-Key and body.
 
         Raises what BatchCreation.create raises, and Malformed when the body is cut short, silent for too long or no
@@ -101,7 +101,7 @@ class Uploads:
         reading = _Reading(request, self._settings, self._threads)
         async with aclosing(reading.lines()) as lines:
             if key is None:
-                return await self._create(request, reading, lines, batch_id)
+                return Created(await self._create(request, reading, lines, batch_id))
             environment_id = request.environment_id
             await self._tenants.require(request.principal, request.workspace_id, environment_id)
             earlier = await self._store.uploads.reserve_idempotency(environment_id, key, batch_id)
@@ -113,9 +113,9 @@ class Uploads:
                 found = await self._store.batches.get(environment_id, earlier.batch_id)
                 if found is None:
                     raise NotFound("The batch is gone.", code="COMPLETION_BATCH_NOT_FOUND")
-                return found
+                return Created(found, earlier=True)
             try:
-                return await self._create(request, reading, lines, batch_id)
+                return Created(await self._create(request, reading, lines, batch_id))
             except BaseException:
                 # Without effect when the batch exists by now: an early one, or one whose answer got lost.
                 with contextlib.suppress(Unavailable):
