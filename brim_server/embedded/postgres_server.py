@@ -132,6 +132,7 @@ class PostgresServer:
                 check=False,
                 env={"LC_ALL": "C", "TZ": "UTC"},
                 cwd="/",
+                start_new_session=True,  # a Ctrl-C of the terminal is ours to answer
                 user=switch.user,
                 group=switch.group,
                 extra_groups=switch.extra_groups,

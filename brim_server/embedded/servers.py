@@ -157,4 +157,5 @@ async def _in_thread(call: Callable[[], None]) -> None:
         await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait({running})
+        running.exception()  # seen: nobody is told of it any more
         raise

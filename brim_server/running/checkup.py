@@ -11,7 +11,7 @@ import redis.exceptions
 
 from brim_server.running.eviction import UnfitRedis, complaint_about, read_policies
 from scheduler.bootstrap import Core, open_core
-from scheduler.domain.errors import BrimError, Unavailable
+from scheduler.domain.errors import BrimError, InvariantBroken, Unavailable
 from scheduler.engine.address import read_url
 from scheduler.settings import Settings
 from scheduler.store.migrations import NewerDatabase, pending
@@ -88,6 +88,8 @@ async def _core(settings: Settings) -> list[Finding]:
         return [
             Finding("workers", workers > 0, detail),
             await _queues(core, workers),
+            await _set_up(core),
+            await _secrets(core),
             await _connections(core),
             await _files(core),
         ]
@@ -100,6 +102,35 @@ async def _files(core: Core) -> Finding:
     except Unavailable as error:
         return Finding("files", False, error.message)
     return Finding("files", wrong is None, wrong or "can be reached")
+
+
+async def _set_up(core: Core) -> Finding:
+    """What callers may name, and with which keys. A Brim without any is new, not ill."""
+    setup = core.store.setup
+    resources = await setup.resources()
+    if not resources:
+        return Finding("set-up", True, "nothing yet: no resource that callers could name")
+    counts = (len(await setup.connections()), len(resources), len(await setup.api_keys()))
+    return Finding("set-up", True, "{} connections, {} resources, {} API keys".format(*counts))
+
+
+async def _secrets(core: Core) -> Finding:
+    """Whether our BRIM_SECRET_KEY is the one that the providers' keys were sealed with."""
+    sealed = [
+        (each.name, secret) for each in await core.store.setup.connections() for secret in each.secret_config.values()
+    ]
+    if core.settings.secret_key is None:
+        return Finding("secrets", True, "not looked at: BRIM_SECRET_KEY is not set here" if sealed else "none to open")
+    closed = set()
+    for name, secret in sealed:
+        try:
+            core.vault.open(secret)
+        except InvariantBroken:
+            closed.add(name)
+    if closed:
+        names = ", ".join(sorted(closed))
+        return Finding("secrets", False, f"BRIM_SECRET_KEY is not the one that the keys of {names} were sealed with")
+    return Finding("secrets", True, f"{len(sealed)} open" if sealed else "none to open")
 
 
 async def _connections(core: Core) -> Finding:

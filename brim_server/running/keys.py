@@ -41,6 +41,12 @@ def kept_key(path: Path, prefix: str = "") -> KeptKey:
     return KeptKey(text, made=True)
 
 
+def read_key(path: Path) -> str | None:
+    """Return the key that an `up` of this folder keeps there, None where it keeps none. Raises StartFailed like
+    `kept_key`."""
+    return _read(path) if path.exists() else None
+
+
 def _read(path: Path) -> str:
     try:
         text = path.read_text().strip()

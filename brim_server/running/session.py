@@ -22,7 +22,7 @@ from brim_server.running.foreground import run_command
 from brim_server.running.keys import KeptKey, kept_key
 from brim_server.running.plan import Plan, brim_command, child_environment
 from brim_server.running.ports import choose_port, url_of
-from brim_server.running.published import published
+from brim_server.running.published import Urls, published
 from brim_server.running.readiness import wait_until_ready
 from scheduler.logs import configure_logs
 from scheduler.settings import Settings
@@ -91,7 +91,8 @@ class Session:
             url = url_of(plan.host, port)
             redis_url, database_url = await self._servers(cleanup)
             await refuse_evicting_redis(redis_url)
-            cleanup.enter_context(published(plan.data_dir, redis_url, database_url))
+            files_dir = os.environ.get("BRIM_FILES_DIR") or str(plan.data_dir / "files")
+            cleanup.enter_context(published(plan.data_dir, Urls(redis_url, database_url, files_dir)))
             secret_key = self._key("BRIM_SECRET_KEY", "secret.key")
             admin_key = self._key("BRIM_ADMIN_KEY", "admin.key", prefix="brim_admin_")
             values: dict[str, Any] = {
@@ -101,7 +102,7 @@ class Session:
                 "admin_key": admin_key.text,
                 "host": plan.host,
                 "port": port,
-                "files_dir": os.environ.get("BRIM_FILES_DIR") or plan.data_dir / "files",
+                "files_dir": files_dir,
             }
             if "BRIM_LOG_FORMAT" not in os.environ and not plan.command and sys.stderr.isatty():
                 values["log_format"] = "console"

@@ -7,12 +7,30 @@ from uuid import uuid4
 
 import pytest
 import redis.asyncio
+from pydantic import SecretStr
 
 from bench.cluster import LoopbackCluster
+from brim_server.cli import main
 from brim_server.running.checkup import Finding, examine, examine_this_host
 from scheduler.bootstrap import open_core
 from scheduler.domain.file import NewFile, Purpose
+from scheduler.services.setup.declaration import apply_configuration
 from scheduler.settings import Settings
+
+_SETUP = """
+[[workspace]]
+name = "acme"
+[[workspace.environment]]
+name = "prod"
+[[workspace.environment.connection]]
+name = "sim"
+provider = "openai"
+api_key = "sk-not-a-secret"
+[[workspace.environment.resource]]
+name = "sim-model"
+connection = "sim"
+model = "sim-model"
+"""
 
 
 def _by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -52,6 +70,35 @@ async def test_files_that_others_have_and_we_do_not_are_trouble(
     assert "share" in _by_name(await examine(ours))["files"].detail
     (tmp_path / "a").write_bytes(b"in the way")
     assert _by_name(await examine(ours))["files"].detail == "The file store is full or cannot be reached."
+
+
+async def test_provider_keys_that_do_not_open_are_trouble(empty_redis: str, database: str) -> None:
+    def with_key(secret_key: str | None) -> Settings:
+        return Settings(redis_url=empty_redis, database_url=database, secret_key=secret_key and SecretStr(secret_key))
+
+    async def examined(secret_key: str | None) -> dict[str, Finding]:
+        return _by_name(await examine(with_key(secret_key)))
+
+    assert (await examined("a" * 32))["set-up"] == Finding(
+        "set-up", True, "nothing yet: no resource that callers could name"
+    )
+    async with open_core(with_key("a" * 32)) as core:
+        await apply_configuration(core, _SETUP, {})
+    found = await examined("a" * 32)
+    assert found["set-up"] == Finding("set-up", True, "1 connections, 1 resources, 0 API keys")
+    assert found["secrets"] == Finding("secrets", True, "1 open")
+    assert (await examined(None))["secrets"].good
+    wrong = (await examined("b" * 32))["secrets"]
+    assert (wrong.good, "keys of sim " in wrong.detail) == (False, True)
+
+
+def test_where_nothing_runs_it_says_so_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("BRIM_REDIS_URL", "BRIM_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["doctor", "--data-dir", str(tmp_path)]) == 1
+    assert f"TROUBLE  up: none runs in {tmp_path}" in capsys.readouterr().out
 
 
 async def test_a_worker_elsewhere_does_not_speak_for_this_host(empty_redis: str, database: str) -> None:

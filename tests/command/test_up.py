@@ -130,6 +130,26 @@ def test_an_interrupt_ends_it_as_well(start: Start) -> None:
     assert [pid for pid in everyone if alive(pid)] == []
 
 
+def test_an_interrupt_of_the_terminal_in_the_midst_of_the_first_start_leaves_no_words(
+    home: Path, environment: dict[str, str]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "brim_server", "up", "--data-dir", str(home / "data"), "--port", "0"],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        until(lambda: (home / "data" / "postgres.new" / "PG_VERSION").exists(), "the database is being made")
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that is in the foreground
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, "")
+    assert users_of(home) == []
+
+
 def test_a_killed_worker_is_started_again(start: Start) -> None:
     up = start("--workers", "1")
     (first,) = up.workers()
@@ -239,7 +259,7 @@ def test_doctor_finds_a_running_up_well(start: Start, home: Path, environment: d
     def doctor() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "brim_server", "doctor", "--data-dir", str(home / "data")],
-            cwd=_ROOT,
+            cwd=home,  # another folder than that of `up`: what it looks at does not follow ours
             env=environment,
             capture_output=True,
             text=True,
@@ -256,6 +276,8 @@ def test_doctor_finds_a_running_up_well(start: Start, home: Path, environment: d
         "migrations",
         "workers",
         "queues",
+        "set-up",
+        "secrets",
         "connections",
         "files",
     ]
