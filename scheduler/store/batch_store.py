@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from scheduler.domain.batch import Batch, BatchChange, NewBatch, NewItem
-from scheduler.domain.errors import Conflict, InvariantBroken, NotFound
+from scheduler.domain.errors import Conflict, InvariantBroken
 from scheduler.domain.status import FINAL_BATCH, BatchStatus
 from scheduler.ports.pages import Page
 from scheduler.ports.store import Reservation, StoredFlow
+from scheduler.store.batch_making import create_batch, create_flows, hold_resources
 from scheduler.store.database import Database
-from scheduler.store.ingest import BREATH_ITEMS, COPY_TIMEOUT_S, ITEM_COLUMNS, FlowTally, item_rows
-from scheduler.store.rows import batch_of, flow_of, json_text, receiver_of
+from scheduler.store.ingest import BREATH_ITEMS, COPY_TIMEOUT_S, FlowTally, copy_items
+from scheduler.store.rows import batch_of, flow_of, json_text
 from scheduler.store.statements import load_statements
 
 _SQL = load_statements("batch")
@@ -71,27 +72,10 @@ class PostgresBatchStore:
             if not seq % (BREATH_ITEMS * 10):
                 await asyncio.sleep(0)
         async with self._database.transaction() as connection:
-            held = await connection.fetch(_SQL["hold_resources"], batch.environment_id, list(flows.number))
-            if missing := flows.number.keys() - {row["resource_id"] for row in held}:
-                raise NotFound(f"AI resource {min(missing)} does not exist.", code="AI_RESOURCE_NOT_FOUND")
-            shard = await connection.fetchval(_SQL["create_batch"], *batch_columns(batch, len(items), in_tokens))
-            if shard is None:
-                raise NotFound("The environment does not exist.", code="ENVIRONMENT_NOT_FOUND")
-            rows = await connection.fetch(
-                _SQL["create_flows"],
-                batch.batch_id,
-                list(flows.number),
-                list(range(len(flows.items))),
-                flows.items,
-                flows.first,
-                flows.last,
-            )
-            await connection.copy_records_to_table(
-                "items",
-                records=item_rows(batch.batch_id, items, flows.number),
-                columns=ITEM_COLUMNS,
-                timeout=COPY_TIMEOUT_S,
-            )
+            await hold_resources(connection, batch.environment_id, list(flows.number))
+            await create_batch(connection, batch, len(items), in_tokens)
+            rows = await create_flows(connection, batch.batch_id, flows)
+            await copy_items(connection, batch.batch_id, items, flows.number)
             row = await connection.fetchrow(_SQL["get_batch"], batch.environment_id, batch.batch_id)
             if idempotency_key is not None:
                 key = (batch.environment_id, idempotency_key, batch.batch_id)
@@ -182,30 +166,3 @@ class PostgresBatchStore:
     async def mark_running(self, batch_ids: Sequence[UUID]) -> None:
         """PENDING → RUNNING; others unchanged."""
         await self._database.execute(_SQL["mark_running"], batch_ids)
-
-
-def batch_columns(batch: NewBatch, items: int, in_tokens: int, *, sealed: bool = True) -> list[object]:
-    """The parameters of create_batch."""
-    callback = batch.callback
-    return [
-        batch.batch_id,
-        batch.environment_id,
-        batch.type.value,
-        batch.priority.value,
-        items,
-        in_tokens,
-        batch.max_in_flight,
-        batch.deadline,
-        batch.api_key_id,
-        json_text(batch.capacity),
-        json_text(callback) if callback else None,
-        receiver_of(callback) if callback else None,
-        callback is not None and callback.wants("item_update"),
-        callback is not None and callback.wants("batch_update"),
-        batch.metadata,
-        batch.workspace_id,
-        sealed,
-        batch.fine_priority,
-        batch.max_retries,
-        batch.caller,
-    ]

@@ -1,15 +1,19 @@
-"""Rows of new items, and which resources they are for."""
+"""New items: written by COPY, and counted by the resources that they are for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from scheduler.domain.batch import ENDPOINTS, NewItem
 from scheduler.store.item_rows import custom_id_bytes
 
-ITEM_COLUMNS = (
+if TYPE_CHECKING:
+    from scheduler.store.database import PooledConnection
+
+_ITEM_COLUMNS = (
     "batch_id",
     "seq",
     "in_tokens",
@@ -47,10 +51,27 @@ class FlowTally:
         self.last[no] = seq
 
 
-async def item_rows(
-    batch_id: UUID, items: Sequence[NewItem], resource_no: dict[UUID, int], first_seq: int = 1
+async def copy_items(
+    connection: PooledConnection,
+    batch_id: UUID,
+    items: Sequence[NewItem],
+    resource_no: Mapping[UUID, int],
+    first_seq: int = 1,
+) -> None:
+    """Write items with the seqs from `first_seq` on, by COPY. resource_no: of a FlowTally that counted them. Raises
+    asyncpg's UniqueViolationError for a seq that is there already."""
+    await connection.copy_records_to_table(
+        "items",
+        records=_item_rows(batch_id, items, resource_no, first_seq),
+        columns=_ITEM_COLUMNS,
+        timeout=COPY_TIMEOUT_S,
+    )
+
+
+async def _item_rows(
+    batch_id: UUID, items: Sequence[NewItem], resource_no: Mapping[UUID, int], first_seq: int
 ) -> AsyncIterator[tuple[object, ...]]:
-    """The rows of `items`, in order, for COPY. Lets others run now and then: encoding 100,000 rows takes a second."""
+    """The rows of `items`, in order. Lets others run now and then: encoding 100,000 rows takes a second."""
     for seq, item in enumerate(items, start=first_seq):
         if not seq % BREATH_ITEMS:
             await asyncio.sleep(0)

@@ -17,9 +17,8 @@ from scheduler.domain.submission import ExecutionMode, LineFault, Submission
 from scheduler.ports.flows import StoredFlow
 from scheduler.ports.submissions import WebhookEvent
 from scheduler.store.batch_making import create_batch, create_flows, hold_resources
-from scheduler.store.batch_store import batch_columns
 from scheduler.store.database import Database
-from scheduler.store.ingest import COPY_TIMEOUT_S, ITEM_COLUMNS, FlowTally, item_rows
+from scheduler.store.ingest import FlowTally, copy_items
 from scheduler.store.rows import batch_of, flow_of, json_text
 from scheduler.store.statements import load_statements
 
@@ -67,12 +66,7 @@ class PostgresGrip:
         stored = self.stored + len(items)
         async with self._database.transaction() as connection:
             try:
-                await connection.copy_records_to_table(
-                    "items",
-                    records=item_rows(self._batch_id, items, self._flows.number, self.stored + 1),
-                    columns=ITEM_COLUMNS,
-                    timeout=COPY_TIMEOUT_S,
-                )
+                await copy_items(connection, self._batch_id, items, self._flows.number, self.stored + 1)
             except UniqueViolationError:
                 _held(0)  # whoever took the lease meanwhile has stored these seqs already
             # Last: whoever took the lease meanwhile makes this fail, and its deletion waits for our rows to be gone.
@@ -90,7 +84,7 @@ class PostgresGrip:
         async with self._database.transaction() as connection:
             _held_row(await connection.execute(_SQL["become_batch"], self._batch_id, self._holder, model))
             await hold_resources(connection, self.submission.environment_id, list(self._flows.number))
-            await create_batch(connection, batch_columns(_batch(self.submission), self.stored, self._in_tokens))
+            await create_batch(connection, _batch(self.submission), self.stored, self._in_tokens)
             await create_flows(connection, self._batch_id, self._flows)
             if self.submission.execution_mode is ExecutionMode.NATIVE:
                 # From its first moment on: its items run at the provider, never here.

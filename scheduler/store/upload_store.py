@@ -13,9 +13,9 @@ from scheduler.domain.status import BatchStatus
 from scheduler.ports.flows import StoredFlow
 from scheduler.ports.uploads import Appended, Earlier, TornUpload
 from scheduler.store.batch_making import create_batch, create_flows, hold_resources
-from scheduler.store.batch_store import UNKNOWN_BODY, batch_columns
+from scheduler.store.batch_store import UNKNOWN_BODY
 from scheduler.store.database import Database
-from scheduler.store.ingest import COPY_TIMEOUT_S, ITEM_COLUMNS, FlowTally, item_rows
+from scheduler.store.ingest import FlowTally, copy_items
 from scheduler.store.item_rows import outcome_columns
 from scheduler.store.rows import batch_of, flow_of
 from scheduler.store.statements import load_statements
@@ -51,12 +51,7 @@ class PostgresUpload:
         async with self._database.transaction() as connection:
             if self._early:
                 await hold_resources(connection, self._batch.environment_id, list(self._flows.number)[known:])
-            await connection.copy_records_to_table(
-                "items",
-                records=item_rows(self._batch.batch_id, items, self._flows.number, self.stored + 1),
-                columns=ITEM_COLUMNS,
-                timeout=COPY_TIMEOUT_S,
-            )
+            await copy_items(connection, self._batch.batch_id, items, self._flows.number, self.stored + 1)
             # Rows last: the batch is locked for a moment only.
             if await connection.execute(_SQL["advance_upload"], self._batch.batch_id, stored) != "UPDATE 1":
                 raise _given_up()
@@ -121,7 +116,7 @@ class PostgresUpload:
     async def _make(self, connection: PooledConnection) -> None:
         flows = self._flows
         await hold_resources(connection, self._batch.environment_id, list(flows.number))
-        await create_batch(connection, batch_columns(self._batch, self.stored, self._in_tokens))
+        await create_batch(connection, self._batch, self.stored, self._in_tokens)
         await create_flows(connection, self._batch.batch_id, flows)
 
     async def tear(self) -> None:
@@ -154,7 +149,7 @@ class PostgresUploadStore:
         """Begin; see the port."""
         async with self._database.transaction() as connection:
             if early:
-                await create_batch(connection, batch_columns(batch, 0, 0, sealed=False))
+                await create_batch(connection, batch, 0, 0, sealed=False)
             await connection.execute(_SQL["open_upload"], batch.batch_id, early)
         return PostgresUpload(self._database, batch, early=early)
 
