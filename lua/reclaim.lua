@@ -6,6 +6,7 @@
 -- ARGV[2]  holder    str     who reclaims; it gets the leases of dead entries, to record them
 -- ARGV[3]  lease_ms  int     for those leases
 -- ARGV[4]  most      int     at most so many, up to 128
+-- ARGV[5…] living    str     holders that gave a sign of life lately: what they do not hold any more did not kill them
 --
 -- RETURNS  {'reclaimed', n, now_ms, first_fence, {queue, batch, entry, …}}   the dead ones, leased to the holder
 --          {'epoch', ruling}
@@ -24,6 +25,9 @@ local refused = shard.refuses(epoch)
 if refused then return refused end
 local now = shard.read_clock()
 
+local living = {}
+for i = 5, #ARGV do living[ARGV[i]] = true end
+
 local DEAD_AFTER = 5 -- holders that died with an entry
 local SUSPECT_DELAY_MS = 1000 -- per crash, from the second on: a suspect comes back later
 
@@ -36,8 +40,9 @@ for i, packed in ipairs(#ids > 0 and redis.call('HMGET', key.leases, unpack(ids)
     local l = lease.unpack(packed)
     l.id = ids[i]
     local e = flow.parse(l.entry)
-    -- A lease without budgets was a dead letter or an item that can never fit: its holder died before recording it.
-    if #l.budgets > 0 then e.crashes = e.crashes + 1 end
+    -- A lease without budgets was a dead letter or an item that can never fit: its holder died before recording it. Of one
+    -- whose holder lives the claim was answered too late, or nothing that would have renewed it came through.
+    if #l.budgets > 0 and not living[l.holder] then e.crashes = e.crashes + 1 end
     l.entry = flow.format(e)
     if e.crashes >= DEAD_AFTER then
       dead[#dead + 1] = l

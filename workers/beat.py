@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scheduler.ports.store import ShardStore
+from workers.living import Living
 
 INTERVAL_S = 2.0
 
@@ -19,15 +20,26 @@ class Beaten:
 
 
 class Beat:
-    """info: asked for at each beat."""
+    """info: asked for at each beat. living: told of those of all workers."""
 
-    def __init__(self, store: ShardStore, holder: str, info: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        store: ShardStore,
+        holder: str,
+        info: Callable[[], Mapping[str, Any]],
+        living: Living,
+        clock: Callable[[], float],
+    ) -> None:
         self._store = store
         self._holder = holder
         self._info = info
+        self._living = living
+        self._clock = clock
 
     async def run_once(self) -> Beaten:
         """Write the sign of life."""
         info = self._info()
-        await self._store.beat(self._holder, "worker", info)
+        asked_s = self._clock()
+        others = await self._store.beat(self._holder, "worker", info)
+        self._living.observe({**others, self._holder: 0.0}, asked_s)
         return Beaten(info)

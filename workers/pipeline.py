@@ -29,6 +29,7 @@ from workers.dispatcher import Dispatcher
 from workers.duty import begin
 from workers.holdings import Holdings
 from workers.learner import Learner
+from workers.living import Living
 from workers.loading import Loading
 from workers.parker import Parker
 from workers.reclaimer import Reclaimer
@@ -114,8 +115,9 @@ class Pipeline:
             clock,
             self._refiller.order,
         )
+        self.living = Living(settings.lease_ms, clock)
         self._reclaimer = Reclaimer(
-            engine, recovery, self.holdings, self.committer, live_shards, holder, settings.lease_ms, clock
+            engine, recovery, self.holdings, self.committer, live_shards, holder, settings.lease_ms, clock, self.living
         )
 
     def start_claiming(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:

@@ -14,6 +14,7 @@ from scheduler.ports.engine import Engine, EpochLost
 from scheduler.services.shards.recovery import Recovery
 from workers.committer import Committer, Finished
 from workers.holdings import Held, Holdings
+from workers.living import Living
 from workers.triage import dead_letter, uuid_of
 
 SHORTEST_S = 0.25
@@ -50,6 +51,7 @@ class Reclaimer:
         holder: str,
         lease_ms: int,
         clock: Callable[[], float],
+        living: Living,
     ) -> None:
         self._engine = engine
         self._recovery = recovery
@@ -59,6 +61,7 @@ class Reclaimer:
         self._holder = holder
         self._lease_ms = lease_ms
         self._clock = clock
+        self._living = living
         self._turn = 0
 
     def interval_s(self) -> float:
@@ -91,7 +94,7 @@ class Reclaimer:
         for _ in range(ROUNDS):
             issued_s = self._clock()
             try:
-                count, letters = await self._engine.reclaim(shard, self._holder, self._lease_ms)
+                count, letters = await self._engine.reclaim(shard, self._holder, self._lease_ms, self._living.now())
             except EpochLost:
                 await self._recovery.ensure(shard)
                 break

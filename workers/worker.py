@@ -126,7 +126,7 @@ class Worker:
             submissions=Submissions(
                 settings, store, engine, recovery, self._files, catalog, calls, self.holder, _utc_now, sender.wake
             ),
-            beat=beat.Beat(store.shards, self.holder, lambda: self._info(pipeline)),
+            beat=beat.Beat(store.shards, self.holder, lambda: self._info(pipeline), pipeline.living, clock),
         )
 
     async def _run(self, d: _Duties, stop: asyncio.Event) -> None:

@@ -269,10 +269,12 @@ class RedisEngine:
         reply = await self._run("release", shard, *codec.release_arguments(releases))
         return codec.read_lost(b"released", reply, [r.ref for r in releases])
 
-    async def reclaim(self, shard: int, holder: str, lease_ms: int) -> tuple[int, tuple[Lease, ...]]:
+    async def reclaim(
+        self, shard: int, holder: str, lease_ms: int, living: Sequence[str] = ()
+    ) -> tuple[int, tuple[Lease, ...]]:
         """Take back expired leases."""
         held = self._agreed(shard)
-        reply = await self._run_in(held, "reclaim", shard, holder, lease_ms, MOST_RECLAIMED)
+        reply = await self._run_in(held, "reclaim", shard, holder, lease_ms, MOST_RECLAIMED, *living)
         return codec.read_reclaim(reply, held.epoch)
 
     async def pause_budget(

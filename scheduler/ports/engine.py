@@ -161,9 +161,11 @@ class Engine(Protocol):
         """Give entries back to their flows (dropped when the flow is dead). Answers those that were lost."""
         ...
 
-    async def reclaim(self, shard: int, holder: str, lease_ms: int) -> tuple[int, tuple[Lease, ...]]:
+    async def reclaim(
+        self, shard: int, holder: str, lease_ms: int, living: Sequence[str] = ()
+    ) -> tuple[int, tuple[Lease, ...]]:
         """Take back up to 128 expired leases. Answers how many, and the dead ones, leased to `holder` so that it
-        records a dead letter for each."""
+        records a dead letter for each. living: holders that are known to live: theirs is no crash of the entry."""
         ...
 
     async def pause_budget(

@@ -299,8 +299,9 @@ class ShardStore(Protocol):
         """Async context manager that yields True when this process got the advisory lock `name`, else False."""
         ...
 
-    async def beat(self, holder: str, kind: str, info: Mapping[str, Any]) -> None:
-        """Sign of life of a process (upsert)."""
+    async def beat(self, holder: str, kind: str, info: Mapping[str, Any]) -> Mapping[str, float]:
+        """Sign of life of a process (upsert). Answers the other workers that gave one in the last 15 s: how many
+        seconds ago."""
         ...
 
     async def alive(self, within_s: float) -> Sequence[Mapping[str, Any]]:

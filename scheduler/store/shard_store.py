@@ -20,6 +20,8 @@ from scheduler.store.migrations.runner import WEEKS_AHEAD
 from scheduler.store.rows import batch_of, flow_of, json_text, json_value
 from scheduler.store.statements import load_statements
 
+LATELY_S = 15.0
+"""Signs of life of other workers that are told of: what is older is of no use to anybody."""
 _SQL = load_statements("shard")
 _GET_BATCHES = load_statements("batch")["get_batches"]
 _FIRST_ID = UUID(int=0)
@@ -96,9 +98,10 @@ class PostgresShardStore:
         finally:
             connection.terminate()
 
-    async def beat(self, holder: str, kind: str, info: Mapping[str, Any]) -> None:
-        """Sign of life of a process."""
-        await self._database.execute(_SQL["beat"], holder, kind, json_text(info))
+    async def beat(self, holder: str, kind: str, info: Mapping[str, Any]) -> Mapping[str, float]:
+        """Sign of life of a process; the ages of those of others."""
+        rows = await self._database.fetch(_SQL["beat"], holder, kind, json_text(info), LATELY_S)
+        return {row["holder"]: row["age_s"] for row in rows}
 
     async def alive(self, within_s: float) -> Sequence[Mapping[str, Any]]:
         """Processes that beat within that time: {holder, kind, info, beat_at}."""

@@ -84,3 +84,19 @@ async def test_many_suspects_are_looked_at_a_few_at_a_time(bench: Bench) -> None
         assert claimed.next_due_ms is None or claimed.next_due_ms <= 50
         await bench.after(50)
     assert sorted(seen) == list(range(1, 61))
+
+
+async def test_what_a_living_holder_lost_is_no_crash(bench: Bench) -> None:
+    """Its claim was answered too late, so that it never knew of it; or nothing came through to Redis for a lease."""
+    await bench.limit("c")
+    await bench.queue()
+    await bench.push(count=3)
+    for _ in range(6):
+        assert len((await bench.claim(holder="w1", lease_ms=LEASE_MS)).leases) == 3
+        await bench.after(LEASE_MS + 1)
+        assert await bench.engine.reclaim(3, "w2", LEASE_MS, ["w3", "w1", "w2"]) == (3, ())
+    again = (await bench.claim(holder="w1", lease_ms=LEASE_MS)).leases
+    assert [(lease.ref.position, lease.entry.crashes) for lease in again] == [(1, 0), (2, 0), (3, 0)]
+    await bench.after(LEASE_MS + 1)
+    assert await bench.engine.reclaim(3, "w2", LEASE_MS, ["w2"]) == (3, ())
+    assert [lease.entry.crashes for lease in (await bench.claim()).leases] == [1, 1, 1]

@@ -104,6 +104,19 @@ async def test_a_broken_session_frees_its_lock_at_once(store: PostgresStore, pos
             assert second
 
 
+async def test_a_beat_tells_of_the_other_workers_that_live(store: PostgresStore, postgres: asyncpg.Connection) -> None:
+    assert await store.shards.beat("host-1", "worker", {}) == {}
+    assert await store.shards.beat("host-1", "worker", {}) == {}
+    await store.shards.beat("host-2", "worker", {})
+    await store.shards.beat("host-3", "api", {})
+    await postgres.execute("UPDATE processes SET beat_at = now() - interval '7 seconds' WHERE holder = 'host-2'")
+    told = await store.shards.beat("host-1", "worker", {})
+    assert list(told) == ["host-2"]
+    assert 7 <= told["host-2"] < 12
+    await postgres.execute("UPDATE processes SET beat_at = now() - interval '16 seconds' WHERE holder = 'host-2'")
+    assert await store.shards.beat("host-1", "worker", {}) == {}
+
+
 async def test_processes_are_alive_while_they_beat(store: PostgresStore, postgres: asyncpg.Connection) -> None:
     await store.shards.beat("host-1", "worker", {"slots": 3})
     await store.shards.beat("host-2", "api", {})
