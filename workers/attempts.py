@@ -16,7 +16,7 @@ from scheduler.domain.outcome import AttemptEnd, Failed, Fatal, LimitHit, Retry,
 from scheduler.domain.setup import Resource
 from scheduler.domain.status import ItemStatus
 from scheduler.ports.engine import Engine
-from scheduler.ports.store import LoadedItem
+from scheduler.ports.items import LoadedItem
 from scheduler.providers import noop
 from scheduler.providers.call import Account, Adapter, Call, TooLate
 from scheduler.services.budgets.observer import Observer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler.ports.store import ShardStore
+from scheduler.ports.shards import ShardStore
 from workers.living import Living
 
 INTERVAL_S = 2.0

@@ -14,7 +14,7 @@ from scheduler import metrics
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.outcome import ItemOutcome, Recorded, Usage
 from scheduler.domain.work import Doorbell, QueueRef
-from scheduler.ports.store import Flushed, OutcomeStore
+from scheduler.ports.outcomes import Flushed, OutcomeStore
 from scheduler.providers.charging import charged_tokens
 from scheduler.providers.profile import Profile
 from scheduler.providers.profiles.generic import GENERIC
@@ -288,6 +288,8 @@ class Committer:
                 metrics.OUTCOMES.labels(became.value).inc(count)
         doorbells: dict[int, list[Doorbell]] = {}
         for batch in flushed.batches:
+            if batch.ended:
+                _log.info("batch.ended", batch_id=str(batch.batch_id))
             if batch.batch_id in addresses:
                 shard, queue = addresses[batch.batch_id]
                 doorbells.setdefault(shard, []).append(Doorbell(queue, str(batch.batch_id), batch.last_event))

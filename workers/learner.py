@@ -8,7 +8,7 @@ from uuid import UUID
 
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.output_length import LearnedLengths
-from scheduler.ports.learned import LearnedOutput, LearnedStore
+from scheduler.ports.learned import LearnedOutput, LearnedOutputStore
 from scheduler.providers.profile import OutputReserve, Profile
 
 INTERVAL_S = 5.0
@@ -32,7 +32,7 @@ class Learned:
 class Learner:
     """Sees every answer of this worker, and tells Postgres every few seconds; all in memory until then."""
 
-    def __init__(self, store: LearnedStore) -> None:
+    def __init__(self, store: LearnedOutputStore) -> None:
         self._store = store
         self._of_resources: LearnedLengths[UUID] = LearnedLengths(RESOURCES)
         self._of_batches: LearnedLengths[tuple[UUID, UUID]] = LearnedLengths(BATCHES)

@@ -15,7 +15,8 @@ from scheduler import metrics
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.setup import Provider
 from scheduler.domain.status import BatchStatus, ItemStatus
-from scheduler.ports.store import Loaded, Store
+from scheduler.ports.items import Loaded
+from scheduler.ports.store import Store
 from scheduler.services.setup.catalog import Catalog
 from workers.attempts import Attempts, Job
 from workers.clocks import DatabaseClock, WallClock

@@ -10,7 +10,7 @@ import structlog
 
 from scheduler import metrics
 from scheduler.ports.retention import Forgotten, RetentionStore
-from scheduler.ports.store import ShardStore
+from scheduler.ports.shards import ShardStore
 
 INTERVAL_S = 3_600.0
 _NOTHING = Forgotten()

@@ -13,7 +13,8 @@ from scheduler.domain.batch import Batch
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.work import Doorbell, FlowRef, FlowState
 from scheduler.ports.engine import Engine, EpochLost
-from scheduler.ports.store import Store, StoredFlow
+from scheduler.ports.flows import StoredFlow
+from scheduler.ports.store import Store
 from scheduler.services.batches.control_state import tell_control_state
 from scheduler.services.budgets.lasting import set_lasting_limits
 from scheduler.services.budgets.limits import flow_ref

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from scheduler.ports.callback_secrets import CallbackSecretStore
-from scheduler.ports.store import ShardStore
+from scheduler.ports.shards import ShardStore
 from scheduler.services.callers.secrets import Vault
 
 INTERVAL_S = 600.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler.ports.store import ShardStore
+from scheduler.ports.shards import ShardStore
 from scheduler.services.shards.recovery import Recovery
 
 INTERVAL_S = 2.0

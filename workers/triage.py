@@ -10,7 +10,7 @@ from uuid import UUID
 from scheduler.domain.setup import Resource, Target
 from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.domain.work import BudgetKind, Lease
-from scheduler.ports.store import Loaded, LoadedItem
+from scheduler.ports.items import Loaded, LoadedItem
 from workers.decision import Record
 
 CRASHES = 5

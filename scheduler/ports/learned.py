@@ -21,7 +21,7 @@ class LearnedOutput:
     batch_id: UUID | None = None
 
 
-class LearnedStore(Protocol):
+class LearnedOutputStore(Protocol):
     """Keeps one figure a resource (`Resource.likely_output_tokens` is read from it) and one a batch on a resource, for
     as long as these exist. `ItemStore.window` reserves by them."""
 

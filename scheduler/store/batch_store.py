@@ -9,8 +9,9 @@ from uuid import UUID
 from scheduler.domain.batch import Batch, BatchChange, NewBatch, NewItem
 from scheduler.domain.errors import Conflict, InvariantBroken
 from scheduler.domain.status import FINAL_BATCH, BatchStatus
+from scheduler.ports.batches import Reservation
+from scheduler.ports.flows import StoredFlow
 from scheduler.ports.pages import Page
-from scheduler.ports.store import Reservation, StoredFlow
 from scheduler.store.batch_making import create_batch, create_flows, hold_resources
 from scheduler.store.database import Database
 from scheduler.store.ingest import BREATH_ITEMS, COPY_TIMEOUT_S, FlowTally, copy_items
@@ -24,7 +25,7 @@ _LAST_ID = UUID(int=(1 << 128) - 1)
 
 
 class PostgresBatchStore:
-    """Implements ports.store.BatchStore."""
+    """Implements ports.batches.BatchStore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

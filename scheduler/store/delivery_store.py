@@ -27,7 +27,7 @@ _RECEIVERS = 200
 
 
 class PostgresDeliveryStore:
-    """Implements ports.store.DeliveryStore."""
+    """Implements ports.deliveries.DeliveryStore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

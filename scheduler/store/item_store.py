@@ -11,7 +11,7 @@ from scheduler.domain.output_length import OutputGuess
 from scheduler.domain.output_room import OutputRoom
 from scheduler.domain.status import BatchStatus
 from scheduler.domain.work import Entry
-from scheduler.ports.store import Loaded, LoadedItem
+from scheduler.ports.items import Loaded, LoadedItem
 from scheduler.store.database import Database
 from scheduler.store.flow_room import room_of
 from scheduler.store.item_rows import Row, item_of
@@ -23,7 +23,7 @@ _RANGE_SEQS = 20_000
 
 
 class PostgresItemStore:
-    """Implements ports.store.ItemStore."""
+    """Implements ports.items.ItemStore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

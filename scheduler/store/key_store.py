@@ -16,7 +16,7 @@ _SQL = load_statements("setup")
 
 
 class KeyStore:
-    """The part of ports.store.SetupStore that deals with API keys."""
+    """The part of ports.setup.SetupStore that deals with API keys."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

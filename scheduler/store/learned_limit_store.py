@@ -18,7 +18,7 @@ _limits = msgspec.json.Decoder(tuple[Limit, ...])
 
 
 class PostgresLearnedLimits:
-    """The part of ports.store.SetupStore that implements ports.learned.LearnedLimitStore."""
+    """The part of ports.setup.SetupStore that implements ports.learned.LearnedLimitStore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -12,7 +12,7 @@ _SQL = load_statements("setup")
 
 
 class LearnedOutputStore:
-    """The part of ports.store.SetupStore that implements ports.learned.LearnedStore."""
+    """The part of ports.setup.SetupStore that implements ports.learned.LearnedOutputStore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

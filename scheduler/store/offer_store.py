@@ -18,7 +18,7 @@ _SQL = load_statements("setup")
 
 
 class OfferStore:
-    """The part of ports.store.SetupStore that deals with connections and resources."""
+    """The part of ports.setup.SetupStore that deals with connections and resources."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -12,7 +12,7 @@ from scheduler.domain.batch import BatchEvent, Event, ItemEvent
 from scheduler.domain.errors import InvariantBroken
 from scheduler.domain.outcome import ItemOutcome, Recorded
 from scheduler.domain.status import ItemStatus
-from scheduler.ports.store import Flushed, FlushedBatch
+from scheduler.ports.outcomes import Flushed, FlushedBatch
 from scheduler.store.database import Database
 from scheduler.store.failures import is_passing
 from scheduler.store.item_rows import item_of, outcome_columns
@@ -28,7 +28,7 @@ _LARGEST_BODY_BYTES = 256 * 1024 * 1024
 
 
 class PostgresOutcomeStore:
-    """Implements ports.store.OutcomeStore."""
+    """Implements ports.outcomes.OutcomeStore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

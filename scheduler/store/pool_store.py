@@ -18,7 +18,7 @@ _pools = msgspec.json.Decoder(tuple[Pool, ...])
 
 
 class PostgresPools:
-    """The part of ports.store.SetupStore that implements ports.pools.PoolStore."""
+    """The part of ports.setup.SetupStore that implements ports.pools.PoolStore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

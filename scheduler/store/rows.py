@@ -13,7 +13,7 @@ from scheduler.domain.batch import Batch, CallbackOptions
 from scheduler.domain.capacity import Capacity
 from scheduler.domain.priority import Priority
 from scheduler.domain.status import BatchStatus, BatchType
-from scheduler.ports.store import StoredFlow
+from scheduler.ports.flows import StoredFlow
 
 _capacities = msgspec.json.Decoder(tuple[Capacity, ...])
 _callback = msgspec.json.Decoder(CallbackOptions)

@@ -11,4 +11,4 @@ from scheduler.store.tenant_store import TenantStore
 
 
 class PostgresSetupStore(TenantStore, OfferStore, KeyStore, LearnedOutputStore, PostgresLearnedLimits, PostgresPools):
-    """Implements ports.store.SetupStore."""
+    """Implements ports.setup.SetupStore."""

@@ -12,7 +12,7 @@ import asyncpg
 
 from scheduler.domain.batch import Batch
 from scheduler.domain.errors import InvariantBroken
-from scheduler.ports.store import StoredFlow
+from scheduler.ports.flows import StoredFlow
 from scheduler.store.connecting import COMMAND_TIMEOUT_S, connect
 from scheduler.store.database import Database
 from scheduler.store.failures import translated
@@ -28,7 +28,7 @@ _FIRST_ID = UUID(int=0)
 
 
 class PostgresShardStore:
-    """Implements ports.store.ShardStore."""
+    """Implements ports.shards.ShardStore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -20,7 +20,7 @@ _COUNT_SHARDS = load_statements("shard")["count_shards"]
 
 
 class TenantStore:
-    """The part of ports.store.SetupStore that deals with tenants."""
+    """The part of ports.setup.SetupStore that deals with tenants."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from scheduler.domain.errors import Unavailable
-from scheduler.ports.store import SetupStore
+from scheduler.ports.setup import SetupStore
 from scheduler.services.callers.secrets import Vault
 from scheduler.services.setup.catalog import Catalog
 

@@ -12,7 +12,7 @@ from scheduler.domain.priority import Priority
 from scheduler.domain.setup import ApiKey, Connection, Provider, Resource, Target
 from scheduler.domain.status import BatchStatus, BatchType
 from scheduler.domain.work import BudgetDefinition, Limit, Meter
-from scheduler.ports.store import StoredFlow
+from scheduler.ports.flows import StoredFlow
 from scheduler.providers.profile import MINUTE_PACE as PACE
 from scheduler.providers.profile import SLICES_PACE
 from scheduler.services.budgets.limits import (

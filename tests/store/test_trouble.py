@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from scheduler.domain.errors import InvariantBroken, Unavailable
-from scheduler.ports.store import Flushed
+from scheduler.ports.outcomes import Flushed
 from scheduler.store import PostgresStore, connecting, database
 from scheduler.store.failures import is_passing, translated
 from scheduler.store.migrations import migrate

@@ -14,7 +14,7 @@ from scheduler.domain.errors import Unavailable
 from scheduler.domain.outcome import ItemOutcome, Recorded
 from scheduler.domain.status import ItemStatus
 from scheduler.domain.work import Entry, Fence, FlowRef, Lease, LeaseRef, QueueRef
-from scheduler.ports.store import Flushed, FlushedBatch
+from scheduler.ports.outcomes import Flushed, FlushedBatch
 from workers import committer as committer_module
 from workers.clocks import DatabaseClock, WallClock
 from workers.committer import Committer, Finished

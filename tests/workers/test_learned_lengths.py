@@ -15,7 +15,7 @@ from scheduler.domain.batch import BatchChange
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.output_length import LEAST_SEEN, OutputGuess
 from scheduler.domain.work import Claimed
-from scheduler.ports.learned import LearnedOutput, LearnedStore
+from scheduler.ports.learned import LearnedOutput, LearnedOutputStore
 from scheduler.services.batches.control_state import tell_control_state
 from scheduler.settings import Settings
 from tests.polling import eventually
@@ -84,7 +84,7 @@ async def test_a_batch_is_reserved_by_its_own_answers_beside_another_on_its_reso
     monkeypatch.setattr(learner_module, "INTERVAL_S", 0.05 if told else 3_600.0)
     learners: list[Learner] = []
 
-    def learner_on(store: LearnedStore) -> Learner:
+    def learner_on(store: LearnedOutputStore) -> Learner:
         learners.append(Learner(store))
         return learners[-1]
 

@@ -12,7 +12,7 @@ from scheduler.domain.priority import Priority
 from scheduler.domain.setup import Resource, Target
 from scheduler.domain.status import BatchStatus, ItemStatus
 from scheduler.domain.work import Entry, Fence, FlowRef, Lease, LeaseRef, QueueRef
-from scheduler.ports.store import Loaded, LoadedItem
+from scheduler.ports.items import Loaded, LoadedItem
 from workers.decision import Record
 from workers.triage import Drop, Lessen, MoveOn, Send, Settle, triage
 

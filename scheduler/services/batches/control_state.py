@@ -9,7 +9,8 @@ import structlog
 from scheduler.domain.batch import Batch
 from scheduler.domain.errors import Unavailable
 from scheduler.ports.engine import Engine, EpochLost
-from scheduler.ports.store import Store, StoredFlow
+from scheduler.ports.flows import StoredFlow
+from scheduler.ports.store import Store
 from scheduler.services.budgets.limits import batch_budgets, flow_definition
 
 _log = structlog.get_logger(__name__)

@@ -12,7 +12,8 @@ from scheduler.domain.errors import Unavailable
 from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.domain.work import BudgetDefinition, Entry
 from scheduler.ports.engine import Engine
-from scheduler.ports.store import Store, StoredFlow
+from scheduler.ports.flows import StoredFlow
+from scheduler.ports.store import Store
 from scheduler.services.budgets.lasting import set_lasting_limits
 from scheduler.services.budgets.limits import (
     batch_budgets,

@@ -27,7 +27,7 @@ from scheduler.domain.work import (
     QueueRef,
     budget_id,
 )
-from scheduler.ports.store import StoredFlow
+from scheduler.ports.flows import StoredFlow
 from scheduler.providers.profile import Profile, TokenMeter
 from scheduler.providers.profiles import profile_of
 from scheduler.providers.profiles.generic import GENERIC

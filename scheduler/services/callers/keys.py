@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from scheduler.domain.errors import NotAuthorized, Unauthenticated
 from scheduler.domain.setup import ApiKey, Resource
-from scheduler.ports.store import SetupStore
+from scheduler.ports.setup import SetupStore
 
 PREFIX = "brim_"
 _SECRET_BYTES = 32

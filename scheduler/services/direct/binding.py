@@ -5,7 +5,7 @@ from __future__ import annotations
 from scheduler.domain.work import BudgetDefinition
 from scheduler.ports.engine import Engine
 from scheduler.ports.quotas import QuotaStore
-from scheduler.ports.store import SetupStore
+from scheduler.ports.setup import SetupStore
 from scheduler.services.budgets.lasting import set_lasting_limits
 from scheduler.services.budgets.limits import caller_account, connection_budget, key_budgets, resource_budget
 from scheduler.services.budgets.pool_limits import pool_budgets, pooled_queue

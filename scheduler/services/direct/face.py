@@ -9,7 +9,7 @@ import time
 
 from scheduler.ports.engine import Engine
 from scheduler.ports.quotas import QuotaStore
-from scheduler.ports.store import SetupStore
+from scheduler.ports.setup import SetupStore
 from scheduler.providers.adapters import Adapters
 from scheduler.providers.streaming import Streaming
 from scheduler.providers.wire import open_session

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from scheduler.domain.batch import Endpoint
 from scheduler.domain.errors import BadParameter, NotFound
 from scheduler.domain.setup import ApiKey, Connection, Resource
-from scheduler.ports.store import SetupStore
+from scheduler.ports.setup import SetupStore
 from scheduler.services.items.check import ItemCheck
 from scheduler.services.items.terms import terms_of
 from scheduler.services.reading.json_text import JsonText

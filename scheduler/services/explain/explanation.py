@@ -19,7 +19,8 @@ from scheduler.domain.standing import Place, Standing
 from scheduler.domain.status import FINAL_BATCH, FINAL_ITEM, ItemStatus
 from scheduler.domain.supply import NEVER
 from scheduler.ports.engine import Engine
-from scheduler.ports.store import Store, StoredFlow
+from scheduler.ports.flows import StoredFlow
+from scheduler.ports.store import Store
 from scheduler.services.budgets.limits import flow_ref
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.explain.budget_names import BudgetNames

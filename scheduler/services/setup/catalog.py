@@ -12,7 +12,7 @@ import structlog
 
 from scheduler.domain.errors import BrimError, Unavailable
 from scheduler.domain.setup import Connection, Resource
-from scheduler.ports.store import SetupStore
+from scheduler.ports.setup import SetupStore
 from scheduler.providers.addresses import address_of, headers_of
 from scheduler.providers.bodies import encode_args
 from scheduler.providers.call import Account

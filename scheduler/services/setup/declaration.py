@@ -19,7 +19,8 @@ from msgspec import UNSET, UnsetType
 from scheduler.domain.errors import BrimError, Conflict, Invalid, NotFound
 from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.ports.engine import Engine
-from scheduler.ports.store import SetupStore, Store
+from scheduler.ports.setup import SetupStore
+from scheduler.ports.store import Store
 from scheduler.services.callers.keys import MadeKey, hash_key, key_from
 from scheduler.services.callers.secrets import Vault
 from scheduler.services.callers.tenants import Tenants

@@ -12,7 +12,7 @@ from scheduler.domain.pools import PoolDefinition
 from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.domain.work import BudgetDefinition, BudgetKind, budget_id
 from scheduler.ports.engine import Engine
-from scheduler.ports.store import SetupStore
+from scheduler.ports.setup import SetupStore
 from scheduler.services.budgets.limits import (
     caller_account,
     connection_budget,

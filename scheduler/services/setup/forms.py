@@ -14,7 +14,7 @@ from msgspec import UnsetType
 from scheduler.domain.errors import Invalid, NotFound
 from scheduler.domain.priority import Priority
 from scheduler.domain.setup import DEFAULT_SCOPES, ApiKey, Connection, Provider, Resource, Target
-from scheduler.ports.store import SetupStore
+from scheduler.ports.setup import SetupStore
 from scheduler.providers.profiles import PROFILES, is_profile
 from scheduler.services.budgets.capacity_body import CapacityBody, capacities_of
 from scheduler.services.callers.keys import MadeKey

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from scheduler.domain.errors import Conflict, NotFound
 from scheduler.domain.pools import Pool, PoolDefinition
-from scheduler.ports.store import SetupStore
+from scheduler.ports.setup import SetupStore
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.setup.bodies import Name, Shown
 from scheduler.services.setup.effects import SetupEffects

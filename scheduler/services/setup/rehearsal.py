@@ -10,7 +10,8 @@ from uuid import UUID
 
 from scheduler.domain.pools import Pool, PoolDefinition
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Workspace
-from scheduler.ports.store import SetupStore, Store
+from scheduler.ports.setup import SetupStore
+from scheduler.ports.store import Store
 from scheduler.services.setup.effects import SetupEffects
 
 

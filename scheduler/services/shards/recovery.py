@@ -16,7 +16,8 @@ from scheduler.domain.errors import Unavailable
 from scheduler.domain.status import FINAL_BATCH
 from scheduler.domain.work import BudgetDefinition
 from scheduler.ports.engine import Engine
-from scheduler.ports.store import Store, StoredFlow
+from scheduler.ports.flows import StoredFlow
+from scheduler.ports.store import Store
 from scheduler.services.budgets.limits import (
     batch_budgets,
     connection_budget,

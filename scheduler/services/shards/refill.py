@@ -11,7 +11,8 @@ from scheduler.domain.setup import ApiKey
 from scheduler.domain.status import FINAL_BATCH
 from scheduler.domain.work import FlowDefinition, RefillOrder
 from scheduler.ports.engine import Engine
-from scheduler.ports.store import Store, StoredFlow
+from scheduler.ports.flows import StoredFlow
+from scheduler.ports.store import Store
 from scheduler.services.budgets.limits import flow_definition
 
 CHUNK = 2_000

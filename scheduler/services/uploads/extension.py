@@ -8,7 +8,8 @@ from scheduler.domain.batch import Batch
 from scheduler.domain.setup import ApiKey
 from scheduler.domain.work import Doorbell, FlowState
 from scheduler.ports.engine import Engine
-from scheduler.ports.store import Store, StoredFlow
+from scheduler.ports.flows import StoredFlow
+from scheduler.ports.store import Store
 from scheduler.services.budgets.limits import flow_definition, flow_ref
 from scheduler.services.shards.refill import Refill
 

@@ -1,0 +1,63 @@
+"""Shards: their epochs, their unfinished flows, and the processes that work on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+from uuid import UUID
+
+from scheduler.domain.batch import Batch
+from scheduler.ports.flows import StoredFlow
+
+
+class ShardStore(Protocol):
+    """Shards and their epochs; workers' sign of life."""
+
+    async def shards(self) -> int:
+        """How many shards, fixed at first start."""
+        ...
+
+    async def live_shards(self) -> Sequence[int]:
+        """Shards that have at least one environment."""
+        ...
+
+    async def epoch(self, shard: int) -> tuple[int, str]:
+        """(epoch, identity): identity is the Redis run id and replication id that the epoch was opened with."""
+        ...
+
+    async def raise_epoch(self, shard: int, seen: int, identity: str) -> int | None:
+        """Epoch seen + 1 by compare-and-set; None when another was faster."""
+        ...
+
+    async def unfinished_flows(
+        self, shard: int, *, after: tuple[UUID, UUID] | None, limit: int
+    ) -> Sequence[StoredFlow]:
+        """Flows of batches that are not final, by (batch, resource): for reconciler and repair."""
+        ...
+
+    async def cancelled_unfinished(self, limit: int) -> Sequence[Batch]:
+        """Cancelled batches whose items do not all have an outcome yet."""
+        ...
+
+    async def batches(self, batch_ids: Sequence[UUID]) -> Sequence[Batch]: ...
+    async def raise_generation(self, batch_id: UUID, resource_id: UUID, seen: int) -> int | None:
+        """Generation seen + 1 by compare-and-set."""
+        ...
+
+    def exclusive(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Async context manager that yields True when this process got the advisory lock `name`, else False."""
+        ...
+
+    async def beat(self, holder: str, kind: str, info: Mapping[str, Any]) -> Mapping[str, float]:
+        """Sign of life of a process (upsert). Answers the other workers that gave one in the last 15 s: how many
+        seconds ago."""
+        ...
+
+    async def alive(self, within_s: float) -> Sequence[Mapping[str, Any]]:
+        """Processes that beat within that time: {holder, kind, info, beat_at}."""
+        ...
+
+    async def maintain(self) -> None:
+        """The pruner's duty, about hourly: partitions of the coming weeks, forgotten keys and processes."""
+        ...
