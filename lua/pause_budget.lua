@@ -8,6 +8,8 @@
 -- ARGV[4]  why       str     the reason, shown to people
 -- ARGV[5]  cause     str     what the provider said: 'limit' (too much: from now on smaller bursts), 'growth' (too much
 --                            more than before: from now on growing slowly), or '' (nothing of that kind)
+-- ARGV[6]  learned   str     the budget of the model that was called, which learns the same from it if limits were learned
+--                            there; '': none
 --
 -- RETURNS  {'paused', paused_until_ms}
 --          {'unknown'}
@@ -21,7 +23,7 @@
 --@include lease
 --@include direct
 
-local epoch, id, pause_ms, why, cause = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local epoch, id, pause_ms, why, cause, learned = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 
 local refused = shard.refuses(epoch)
 if refused then return refused end
@@ -33,6 +35,12 @@ local until_ms = budget.pause(b, pause_ms, why, cause)
 if budget.shut(b) then parking.divert(id) end
 -- Its waiters may have been told to wait for a probe that counts no more.
 parking.hand_on(id)
+local model = cause ~= '' and learned ~= '' and budget.load(learned)
+if model and #model.def.limits > 0 then
+  -- For no time of its own: who opens the connection by hand opens this too, and one probe is the probe of both.
+  budget.pause(model, 0, why, cause)
+  parking.hand_on(learned)
+end
 budget.save()
 shard.write_clock()
 return { 'paused', until_ms }

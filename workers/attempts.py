@@ -224,7 +224,17 @@ class Attempts:
         shard, connection_id, model = job.held.shard, job.account.connection_id, job.model if pause.one_model else ""
         why, ms, wall_s = pause.why, pause.pause_ms, self._wall.at(now_s).timestamp()
         try:
-            await rest(self._engine, shard, connection_id, model, ms, pause.reason, why.cause, wall_s)
+            await rest(
+                self._engine,
+                shard,
+                connection_id,
+                job.model,
+                ms,
+                pause.reason,
+                why.cause,
+                wall_s,
+                one_model=pause.one_model,
+            )
         except Unavailable:
             return False
         metrics.PAUSES.labels(why.value).inc()

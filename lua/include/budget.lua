@@ -175,7 +175,7 @@ function budget.pause(b, pause_ms, why, cause)
     redis.call('HSET', b.key, 'why', why, 'cause', cause)
     b.cause = cause
   end
-  local load = 0
+  local load = #b.def.limits == 0 and 1 or 0
   for _, limit in ipairs(b.def.limits) do load = math.max(load, window.load(b, limit)) end
   return recovery.pause(b, pause_ms, cause, load)
 end

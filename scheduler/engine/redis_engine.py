@@ -278,10 +278,16 @@ class RedisEngine:
         return codec.read_reclaim(reply, held.epoch)
 
     async def pause_budget(
-        self, shard: int, budget: str, pause_ms: int, reason: str, cause: PauseCause = PauseCause.TROUBLE
+        self,
+        shard: int,
+        budget: str,
+        pause_ms: int,
+        reason: str,
+        cause: PauseCause = PauseCause.TROUBLE,
+        learned: str = "",
     ) -> None:
         """Let nothing through a budget for a while, then one probe at a time."""
-        await self._run("pause_budget", shard, budget, pause_ms, reason, cause.value)
+        await self._run("pause_budget", shard, budget, pause_ms, reason, cause.value, learned)
 
     async def observe(self, shard: int, observations: Sequence[Observation]) -> Sequence[LearnedLimits]:
         """Take over what answers said of limits; answers what is known now of those whose definition changed."""

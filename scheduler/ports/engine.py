@@ -169,10 +169,17 @@ class Engine(Protocol):
         ...
 
     async def pause_budget(
-        self, shard: int, budget: str, pause_ms: int, reason: str, cause: PauseCause = PauseCause.TROUBLE
+        self,
+        shard: int,
+        budget: str,
+        pause_ms: int,
+        reason: str,
+        cause: PauseCause = PauseCause.TROUBLE,
+        learned: str = "",
     ) -> None:
         """Let nothing through a budget for pause_ms, then one probe at a time until one is settled, then a ramp.
-        cause: what the provider said, which changes how the budget goes on."""
+        cause: what the provider said, which changes how the budget goes on, and with it that of the model that was
+        called (learned: its id), if limits were learned there."""
         ...
 
     async def observe(self, shard: int, observations: Sequence[Observation]) -> Sequence[LearnedLimits]:

@@ -91,7 +91,15 @@ class DirectFeedback:
         cause = PauseCause.GROWTH if end.growth else PauseCause.LIMIT
         try:
             await rest(
-                self._engine, shard, account.connection_id, paused, told_ms, end.reason, cause, self._wall_clock()
+                self._engine,
+                shard,
+                account.connection_id,
+                model,
+                told_ms,
+                end.reason,
+                cause,
+                self._wall_clock(),
+                one_model=end.one_model,
             )
         except Unavailable:
             self._rests.failed(budget)
