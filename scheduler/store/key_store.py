@@ -15,7 +15,7 @@ from scheduler.store.statements import load_statements
 _SQL = load_statements("setup")
 
 
-class KeyStore:
+class PostgresKeyStore:
     """The part of ports.setup.SetupStore that deals with API keys."""
 
     def __init__(self, database: Database) -> None:

@@ -13,11 +13,11 @@ from scheduler.store.database import Database
 from scheduler.store.rows import json_text
 from scheduler.store.statements import load_statements
 
-_SQL = load_statements("learned_limits")
+_SQL = load_statements("learned_limit")
 _limits = msgspec.json.Decoder(tuple[Limit, ...])
 
 
-class PostgresLearnedLimits:
+class PostgresLearnedLimitStore:
     """The part of ports.setup.SetupStore that implements ports.learned.LearnedLimitStore."""
 
     def __init__(self, database: Database) -> None:

@@ -17,7 +17,7 @@ from scheduler.store.statements import load_statements
 _SQL = load_statements("setup")
 
 
-class OfferStore:
+class PostgresOfferStore:
     """The part of ports.setup.SetupStore that deals with connections and resources."""
 
     def __init__(self, database: Database) -> None:

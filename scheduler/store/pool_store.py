@@ -17,7 +17,7 @@ _SQL = load_statements("pool")
 _pools = msgspec.json.Decoder(tuple[Pool, ...])
 
 
-class PostgresPools:
+class PostgresPoolStore:
     """The part of ports.setup.SetupStore that implements ports.pools.PoolStore."""
 
     def __init__(self, database: Database) -> None:

@@ -19,7 +19,7 @@ _SQL = load_statements("setup")
 _COUNT_SHARDS = load_statements("shard")["count_shards"]
 
 
-class TenantStore:
+class PostgresTenantStore:
     """The part of ports.setup.SetupStore that deals with tenants."""
 
     def __init__(self, database: Database) -> None:

@@ -11,7 +11,7 @@ from scheduler.store.statements import load_statements
 _SQL = load_statements("setup")
 
 
-class LearnedOutputStore:
+class PostgresLearnedOutputStore:
     """The part of ports.setup.SetupStore that implements ports.learned.LearnedOutputStore."""
 
     def __init__(self, database: Database) -> None:
