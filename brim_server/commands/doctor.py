@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
@@ -34,38 +34,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check everything and return 0 when all is well, otherwise 1."""
     setproctitle("brim-server doctor")
+    from brim_server.running.beside import beside
     from brim_server.running.checkup import Finding, examine, examine_this_host
-    from brim_server.running.keys import read_key
-    from brim_server.running.published import read_published
     from scheduler.settings import Settings
 
-    folder: Path = arguments.data_dir or Path(os.environ.get("BRIM_DATA_DIR") or ".brim")
-    found = read_published(folder)
-    if found is None and not _SERVERS & set(os.environ):
+    up = beside(arguments.data_dir)
+    if up.values is None and not _SERVERS & set(os.environ):
         _tell(
             Finding(
                 "up",
                 False,
-                f"none runs in {folder.resolve()}, and {' and '.join(sorted(_SERVERS))} are not set;\n"
+                f"none runs in {up.folder.resolve()}, and {' and '.join(sorted(_SERVERS))} are not set;\n"
                 "         start `brim-server up`, or name the folder of the one that runs with --data-dir",
             )
         )
         return 1
-    values: dict[str, Any] = {}
-    if found is not None:
-        known = {
-            "redis_url": found.redis_url,
-            "database_url": found.database_url,
-            "files_dir": found.files_dir,
-            "secret_key": read_key(folder / "secret.key"),
-        }
-        values = {
-            name: value
-            for name, value in known.items()
-            if value is not None and (arguments.data_dir is not None or f"BRIM_{name.upper()}" not in os.environ)
-        }
     check = examine_this_host if arguments.this_host else examine
-    findings = asyncio.run(check(Settings(**values)))
+    findings = asyncio.run(check(Settings(**(up.values or {}))))
     for finding in findings:
         _tell(finding)
     return 0 if all(finding.good for finding in findings) else 1

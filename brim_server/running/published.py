@@ -1,4 +1,4 @@
-"""Where the servers of a running `up` are, written into its data folder for `brim-server doctor`."""
+"""Where the servers of a running `up` are, written into its data folder for the commands beside it."""
 
 import contextlib
 import json

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -281,6 +282,31 @@ def test_doctor_finds_a_running_up_well(start: Start, home: Path, environment: d
         "connections",
         "files",
     ]
+
+
+def test_a_batch_is_exported_beside_a_running_up(
+    start: Start, home: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (home / "brim.toml").write_text(f'{_SETUP}key = "env:TEST_KEY"\n')
+    environment["TEST_KEY"] = "a-key-of-this-test-alone"
+    up = start()
+    with httpx.Client(base_url=up.url, headers={"x-api-key": environment["TEST_KEY"]}, timeout=30) as client:
+        sent = client.post("/v1/files", files={"file": ("in.jsonl", b"no json")}, data={"purpose": "batch"})
+        file = sent.raise_for_status().json()
+        asked = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        batch_id = client.post("/v1/batches", json=asked).raise_for_status().json()["id"]
+    exported = subprocess.run(
+        [sys.executable, "-m", "brim_server", "export", batch_id, str(tmp_path), "--follow"],
+        cwd=_ROOT,
+        env={**environment, "BRIM_DATA_DIR": str(home / "data")},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / batch_id / "input.jsonl").read_bytes() == b"no json"
+    assert json.loads((tmp_path / batch_id / "status.json").read_bytes())["status"] == "failed"
 
 
 def test_the_embedded_servers_are_children_of_up(start: Start) -> None:
