@@ -11,11 +11,14 @@ from api.failures import internal_error
 from scheduler.services.callers.keys import KeyHolder
 
 _QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
+_READS = frozenset({"GET", "HEAD"})
+_SLOW_S = 1.0
 _log = structlog.get_logger(__name__)
 
 
 class AccessLog:
-    """ASGI middleware. It logs the route's template, never query strings, headers or bodies."""
+    """ASGI middleware. It logs the route's template, never query strings, headers or bodies. Reads that were answered
+    well and soon are told at level debug: clients that wait for a batch ask every second."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,14 +47,16 @@ class AccessLog:
             if status == 0:
                 await internal_error(scope["path"])(scope, receive, counting)
         finally:
-            log = _log.debug if scope["path"] in _QUIET else _log.info
+            lasted_s = time.monotonic() - started_s
+            read_well = scope["method"] in _READS and 200 <= status < 400 and lasted_s < _SLOW_S
+            log = _log.debug if scope["path"] in _QUIET or read_well else _log.info
             principal = scope.get("state", {}).get("principal")
             log(
                 "request.answered",
                 method=scope["method"],
                 route=_route(scope),
                 status=status,
-                duration_ms=round((time.monotonic() - started_s) * 1000, 1),
+                duration_ms=round(lasted_s * 1000, 1),
                 sent_bytes=sent_bytes,
                 api_key_id=str(principal.key.api_key_id) if isinstance(principal, KeyHolder) else None,
             )

@@ -286,10 +286,9 @@ class Committer:
         for became, count in counts.items():
             if count:
                 metrics.OUTCOMES.labels(became.value).inc(count)
+        _tell_of_ends(flushed)
         doorbells: dict[int, list[Doorbell]] = {}
         for batch in flushed.batches:
-            if batch.ended:
-                _log.info("batch.ended", batch_id=str(batch.batch_id))
             if batch.batch_id in addresses:
                 shard, queue = addresses[batch.batch_id]
                 doorbells.setdefault(shard, []).append(Doorbell(queue, str(batch.batch_id), batch.last_event))
@@ -317,6 +316,12 @@ class Committer:
             self._waiting.append(finished)
             return True
         return False
+
+
+def _tell_of_ends(flushed: Flushed) -> None:
+    for batch in flushed.batches:
+        if batch.ended:
+            _log.info("batch.ended", batch_id=str(batch.batch_id))
 
 
 def _settling(finished: Finished) -> Settling:

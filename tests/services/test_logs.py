@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -22,6 +23,23 @@ for log in (structlog.get_logger("ours").exception, logging.getLogger("theirs").
     except ValueError:
         log("it.failed")
 """
+
+
+SPEAKING = """
+import structlog
+from scheduler.logs import configure_logs
+from scheduler.settings import Settings
+
+configure_logs(Settings(log_format="console"), "api")
+structlog.get_logger().info("request.answered", method="GET", status=200, api_key_id=None, said="two\\nlines")
+"""
+
+
+def test_a_line_for_people_is_short_and_one_line() -> None:
+    run = subprocess.run([sys.executable, "-c", SPEAKING], capture_output=True, text=True, check=True)
+    time_of_day, _, rest = run.stderr.partition(" ")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", time_of_day)
+    assert rest.split() == ["[info", "]", "api", "request.answered", "method=GET", "status=200", "said='two\\nlines'"]
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

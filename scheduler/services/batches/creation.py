@@ -162,6 +162,7 @@ class BatchCreation:
         items = await self._check_items(request, read, envelope, problems, large)
         new_batch = envelope.new_batch(request.workspace_id, request.environment_id, batch_id, request.key)
         batch, flows = await self._store.batches.create(new_batch, items, idempotency_key=key)
+        _log.info("batch.created", batch_id=str(batch_id), type=batch.type.value, items=len(items))
         windows = first_windows(items, self._settings.window_entries)
         try:
             await self._opening.open_batch(batch, flows, windows, key=request.key)

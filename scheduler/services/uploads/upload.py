@@ -135,12 +135,14 @@ class Uploads:
             async for some in lines:
                 checked: list[Checked] = await reading.run(partial(check.check, some)) if some else []
                 await sink.add(checked)
-            return await sink.finish(request.idempotency_key, reading.digest)
+            created = await sink.finish(request.idempotency_key, reading.digest)
         except BaseException as error:
             _log.info("upload.given_up", batch_id=str(batch_id), error=type(error).__name__)
             with contextlib.suppress(Unavailable):
                 await asyncio.shield(sink.tear())
             raise
+        _log.info("batch.created", batch_id=str(batch_id), type=created.type.value, items=created.total_items)
+        return created
 
     async def _envelope(self, request: UploadRequest, line: Line, batch_id: UUID) -> NewBatch:
         if line.text is None:
