@@ -35,7 +35,7 @@ from api.routes import (
     status,
     workspaces,
 )
-from api.wiring import Core, build
+from api.wiring import CoreWithFeed, build
 
 ROUTERS = (
     health.router,
@@ -62,7 +62,7 @@ ROUTERS = (
 )
 
 
-def create_app(core: Core, described: FastAPI | None = None) -> FastAPI:
+def create_app(core: CoreWithFeed, described: FastAPI | None = None) -> FastAPI:
     """The application; the core stays the caller's to close. described: one of `described_app` that nobody serves (any
     more): to build its routes takes a while, which tests spend once."""
     app = described or described_app()

@@ -21,8 +21,8 @@ from scheduler.services.batches.progress import Progress
 from scheduler.services.batches.reopening import Reopening
 from scheduler.services.budgets.parkings import Parkings
 from scheduler.services.callers.keys import Authenticator
-from scheduler.services.callers.secrets import Vault
 from scheduler.services.callers.tenants import Tenants
+from scheduler.services.core import Core
 from scheduler.services.direct.face import DirectFace
 from scheduler.services.direct.line import Grants
 from scheduler.services.explain.explanation import Explaining
@@ -34,7 +34,6 @@ from scheduler.services.setup.objects import SetupObjects
 from scheduler.services.setup.parked_connections import ParkedConnections
 from scheduler.services.setup.pools import Pools
 from scheduler.services.shards.access import Shards
-from scheduler.services.shards.recovery import Recovery
 from scheduler.services.submissions.message_batches import MessageBatches
 from scheduler.services.submissions.submissions import Submissions
 from scheduler.services.uploads.extension import Extension
@@ -52,21 +51,11 @@ class EngineWithFeed(Engine, Protocol):
     def grants(self) -> Grants: ...
 
 
-class Core(Protocol):
+class CoreWithFeed(Core, Protocol):
     """What the API needs of scheduler.bootstrap.Core."""
 
     @property
-    def settings(self) -> Settings: ...
-    @property
-    def store(self) -> Store: ...
-    @property
     def engine(self) -> EngineWithFeed: ...
-    @property
-    def recovery(self) -> Recovery: ...
-    @property
-    def vault(self) -> Vault: ...
-    @property
-    def files(self) -> Files: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +88,7 @@ class Services:
     pools: Pools
 
 
-def build(core: Core) -> Services:
+def build(core: CoreWithFeed) -> Services:
     """The services of one process."""
     settings, store, engine = core.settings, core.store, core.engine
     tenants = Tenants(store)

@@ -14,7 +14,6 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -30,9 +29,7 @@ from scheduler.domain.public_ids import BATCH, read_id
 from scheduler.domain.setup import ApiKey
 from scheduler.domain.submission import ExecutionMode, NewSubmission, SourceFormat, Submission, WebhookFormat
 from scheduler.ports.dead_letters import DeadLetterFilter
-from scheduler.ports.engine import Engine
 from scheduler.ports.files import Draft
-from scheduler.ports.store import Store
 from scheduler.providers.anthropic.blocks import Untranslatable
 from scheduler.providers.anthropic.from_messages import to_chat
 from scheduler.services.batches.control import BatchControl
@@ -41,35 +38,15 @@ from scheduler.services.batches.opening import Opening
 from scheduler.services.batches.progress import Progress
 from scheduler.services.batches.reopening import Reopening
 from scheduler.services.callers.callback_guard import refusal_of_target
-from scheduler.services.callers.secrets import Vault
 from scheduler.services.callers.tenants import Tenants
-from scheduler.services.files.files import Files
+from scheduler.services.core import Core
 from scheduler.services.shards.access import Shards
-from scheduler.services.shards.recovery import Recovery
 from scheduler.services.submissions.batch_form import OwnWebhook
 from scheduler.services.submissions.submissions import Submissions
-from scheduler.settings import Settings
 
 MOST_DEAD = 1_000
 """Dead deliveries that one replay sends again."""
 _LINES_AT_ONCE = 500
-
-
-class Core(Protocol):
-    """What the backend needs of scheduler.bootstrap.Core."""
-
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def store(self) -> Store: ...
-    @property
-    def engine(self) -> Engine: ...
-    @property
-    def recovery(self) -> Recovery: ...
-    @property
-    def vault(self) -> Vault: ...
-    @property
-    def files(self) -> Files: ...
 
 
 class ReferenceBackend:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from api.app import create_app, described_app
 from api.connection import HEAD_S, BoundedConnection, patience
-from api.wiring import Core
+from api.wiring import CoreWithFeed
 from tests.polling import eventually
 
 _unserved: list[FastAPI] = []
@@ -26,7 +26,7 @@ class _QuietServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(core: Core, head_s: float = HEAD_S) -> AsyncIterator[str]:
+async def serving(core: CoreWithFeed, head_s: float = HEAD_S) -> AsyncIterator[str]:
     """Serve the API of `core`; yields its URL."""
     described = _unserved.pop() if _unserved else described_app()
     config = uvicorn.Config(

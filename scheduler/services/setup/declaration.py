@@ -11,19 +11,18 @@ from __future__ import annotations
 import os
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from msgspec import UNSET, UnsetType
 
 from scheduler.domain.errors import BrimError, Conflict, Invalid, NotFound
 from scheduler.domain.setup import ApiKey, Connection, Resource
-from scheduler.ports.engine import Engine
 from scheduler.ports.setup import SetupStore
 from scheduler.ports.store import Store
 from scheduler.services.callers.keys import MadeKey, hash_key, key_from
-from scheduler.services.callers.secrets import Vault
 from scheduler.services.callers.tenants import Tenants
+from scheduler.services.core import Core
 from scheduler.services.setup.bodies import (
     ApiKeyBody,
     ConnectionBody,
@@ -52,26 +51,9 @@ from scheduler.services.setup.toml_file import (
     together,
 )
 from scheduler.services.shards.access import Shards
-from scheduler.services.shards.recovery import Recovery
-from scheduler.settings import Settings
 
 _ENV = "env:"
 _LEAST_KEY_CHARACTERS = 16
-
-
-class CoreParts(Protocol):
-    """What applying needs of a core."""
-
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def store(self) -> Store: ...
-    @property
-    def engine(self) -> Engine: ...
-    @property
-    def recovery(self) -> Recovery: ...
-    @property
-    def vault(self) -> Vault: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +78,7 @@ class AppliedConfiguration:
     objects: tuple[AppliedObject, ...]
 
 
-async def apply_configuration(
-    core: CoreParts, text: str, environ: Mapping[str, str] = os.environ
-) -> AppliedConfiguration:
+async def apply_configuration(core: Core, text: str, environ: Mapping[str, str] = os.environ) -> AppliedConfiguration:
     """Make what the TOML text says exist. environ: where "env:NAME" is looked up.
 
     Raises Invalid, NotFound or Conflict naming the place in the file, with all that is wrong in `details["errors"]`,
