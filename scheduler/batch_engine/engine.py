@@ -50,7 +50,7 @@ class BatchEngine:
         """A batch as it stands. Raises UnknownBatch, QueueError."""
         return _known(await self._queue.job(batch_id), batch_id)
 
-    async def list(self, *, cursor: str | None = None, limit: int = 20) -> JobPage[BatchJob]:
+    async def list(self, cursor: str | None = None, limit: int = 20) -> JobPage[BatchJob]:
         """Batches, newest first."""
         return await self._queue.jobs(cursor=cursor, limit=limit)
 
@@ -59,7 +59,7 @@ class BatchEngine:
         final one stays as it is. Raises UnknownBatch, QueueError."""
         return _known(await self._queue.cancel(batch_id, self._now()), batch_id)
 
-    async def get_items(self, batch_id: str, *, cursor: str | None = None, limit: int = 100) -> JobPage[BatchItem]:
+    async def get_items(self, batch_id: str, cursor: str | None = None, limit: int = 100) -> JobPage[BatchItem]:
         """Items of a batch with their results. Raises UnknownBatch, QueueError."""
         await self.get(batch_id)
         return await self._queue.items(batch_id, cursor=cursor, limit=limit)

@@ -150,7 +150,7 @@ async def test_higher_priority_goes_first_and_pages_follow_each_other(
     await backend.run()
     assert answers.seen == ["high", "low"]
     first = await engine.list(limit=1)
-    rest = await engine.list(cursor=first.cursor, limit=1)
+    rest = await engine.list(first.cursor, 1)
     assert [job.id for job in (*first.data, *rest.data)] == [high.id, low.id]
     assert rest.cursor is None
     with pytest.raises(InvalidSubmission, match="cursor"):

@@ -102,7 +102,7 @@ async def test_a_submission_runs_to_its_end_and_its_dead_letters_can_be_replayed
         done = await final(engine, job)
         assert (done.status, done.counts) == (BatchStatus.COMPLETED, RequestCounts(total=3, succeeded=2, failed=1))
         page = await engine.get_items(job.id, limit=2)
-        rest = await engine.get_items(job.id, cursor=page.cursor, limit=2)
+        rest = await engine.get_items(job.id, page.cursor, 2)
         found = {item.custom_id: item for item in (*page.data, *rest.data)}
         assert rest.cursor is None
         assert found["a"].result["choices"][0]["message"]["content"] == "yes"
