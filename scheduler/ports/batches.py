@@ -44,14 +44,20 @@ class BatchStore(Protocol):
         idempotency_key: reserved for it; Conflict IN_PROGRESS when it was taken over meanwhile, with nothing stored."""
         ...
 
-    async def get(self, environment_id: UUID, batch_id: UUID) -> Batch | None: ...
+    async def get(self, environment_id: UUID, batch_id: UUID) -> Batch | None:
+        """One, as it is now; None if it does not exist in that environment."""
+        ...
+
     async def list(
         self, environment_id: UUID, *, limit: int, after: UUID | None, status: BatchStatus | None
     ) -> Page[Batch]:
         """Newest first by batch id (UUIDv7); `after` is the last id of the page before."""
         ...
 
-    async def flows(self, batch_id: UUID) -> Sequence[StoredFlow]: ...
+    async def flows(self, batch_id: UUID) -> Sequence[StoredFlow]:
+        """The flows of a batch, in order of the first item of each."""
+        ...
+
     async def cancel(self, environment_id: UUID, batch_id: UUID) -> Batch | None:
         """Status CANCELLED and version + 1 unless final (then unchanged); None if it does not exist. The end
         event is written later, when every item has an outcome (or now, if all have)."""

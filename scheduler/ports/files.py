@@ -28,7 +28,10 @@ class FileStore(Protocol):
         """The content is in its place: from now on the file is there. Repeating it is harmless."""
         ...
 
-    async def get(self, environment_id: UUID, file_id: UUID) -> File | None: ...
+    async def get(self, environment_id: UUID, file_id: UUID) -> File | None:
+        """One that is ready; None if there is none in that environment."""
+        ...
+
     async def page(
         self, environment_id: UUID, *, purpose: Purpose | None, newest_first: bool, after: UUID | None, limit: int
     ) -> Page[File]:
@@ -63,7 +66,10 @@ class Draft(Protocol):
     discarded goes with its process, whatever ends it."""
 
     @property
-    def size_bytes(self) -> int: ...
+    def size_bytes(self) -> int:
+        """Written so far."""
+        ...
+
     def write(self, piece: bytes | memoryview) -> None:
         """Append. OSError when the disk is full."""
         ...
@@ -81,12 +87,17 @@ class Reading(Protocol):
     """An open content: it stays readable while it is open, also when its file is deleted meanwhile."""
 
     @property
-    def size_bytes(self) -> int: ...
+    def size_bytes(self) -> int:
+        """Of all of it."""
+        ...
+
     def pieces(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Its bytes from `start` up to (not including) `end`, in pieces of bounded size. Use it once."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of it; safe to repeat."""
+        ...
 
 
 class BlobStore(Protocol):

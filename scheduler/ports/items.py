@@ -47,12 +47,18 @@ class Loaded:
 class ItemStore(Protocol):
     """Items and their outcomes, read in bulk."""
 
-    async def item(self, environment_id: UUID, batch_id: UUID, seq: int) -> Item | None: ...
+    async def item(self, environment_id: UUID, batch_id: UUID, seq: int) -> Item | None:
+        """One with the outcome of its current run; None if it does not exist in that environment."""
+        ...
+
     async def page(self, batch_id: UUID, *, after_seq: int, limit: int) -> Sequence[Item]:
         """Items with seq > after_seq in order."""
         ...
 
-    async def items(self, batch_id: UUID, seqs: Sequence[int]) -> Sequence[Item]: ...
+    async def items(self, batch_id: UUID, seqs: Sequence[int]) -> Sequence[Item]:
+        """Those of a batch, in order of seq; what does not exist is left out."""
+        ...
+
     async def retried_runs(self, batch_id: UUID, seqs: Sequence[int]) -> Mapping[int, int]:
         """The current run of those that were retried; the others are in their run 1."""
         ...

@@ -12,8 +12,14 @@ from scheduler.ports.pools import PoolStore
 
 
 class SetupStore(LearnedOutputStore, LearnedLimitStore, PoolStore, Protocol):
-    """Workspaces, environments, connections, resources, keys. Names are unique within their parent (409
-    ALREADY_EXISTS). Deleting what others refer to raises Conflict INVALID_STATE naming what does."""
+    """Workspaces, environments, connections, resources, keys; each with the same five methods.
+
+    Those that list answer by name, of one parent or (None) of all; those that read one answer None when it does not
+    exist there. put_* with `create` raise Conflict ALREADY_EXISTS for an id or a name that is taken (names are unique
+    within their parent) and NotFound for a missing parent; without it, they change what is there and raise NotFound
+    when nothing is; both Invalid for what cannot be stored. delete_* answer whether there was one, and raise Conflict
+    INVALID_STATE naming what refers to it.
+    """
 
     async def workspaces(self) -> Sequence[Workspace]: ...
     async def workspace(self, workspace_id: UUID) -> Workspace | None: ...

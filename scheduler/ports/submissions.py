@@ -53,7 +53,10 @@ class Gripped(Protocol):
     INVALID_STATE when the lease went to another or the submission was cancelled: stop then, whoever has it goes on."""
 
     @property
-    def submission(self) -> Submission: ...
+    def submission(self) -> Submission:
+        """As it was when it was taken hold of."""
+        ...
+
     @property
     def stored(self) -> int:
         """Items stored so far: the seq of the last one."""
@@ -95,7 +98,10 @@ class SubmissionStore(Protocol):
         """Store it, to be checked. NotFound ENVIRONMENT_NOT_FOUND."""
         ...
 
-    async def get(self, environment_id: UUID, batch_id: UUID) -> Submission | None: ...
+    async def get(self, environment_id: UUID, batch_id: UUID) -> Submission | None:
+        """One, whatever face it came by; None if there is none in that environment."""
+        ...
+
     async def page(
         self, environment_id: UUID, source_format: SourceFormat, *, limit: int, after: UUID | None
     ) -> Page[Submission]:
