@@ -21,7 +21,7 @@ from scheduler.providers import noop
 from scheduler.providers.call import Account, Adapter, Call, TooLate
 from scheduler.services.budgets.observer import Observer
 from scheduler.services.budgets.pausing import budget_of, rest
-from workers.circuit import Circuit
+from workers.circuit import OUT_OF_SERVICE, Circuit
 from workers.clocks import WallClock
 from workers.committer import Committer, Finished
 from workers.decision import GiveBack, Pause, PauseWhy, Record, decide
@@ -211,7 +211,7 @@ class Attempts:
             limited = budget_of(job.account.connection_id, job.model) if wanted.one_model else budget
             asked = self._circuit.limited(limited, wanted.pause_ms, now_s)
             return replace(wanted, pause_ms=asked) if asked is not None else None
-        if isinstance(end, Retry) and end.transport:
+        if isinstance(end, Retry) and (end.transport or end.code in OUT_OF_SERVICE):
             asked = self._circuit.failed(budget, now_s)
             return Pause(asked, end.reason, PauseWhy.UNREACHABLE) if asked is not None else None
         self._circuit.answered(budget)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 TRIP_CALLS = 20
-"""So many calls in a row without an HTTP answer open the circuit."""
+"""So many calls in a row that were not served open the circuit."""
+OUT_OF_SERVICE = frozenset({"PROVIDER_502", "PROVIDER_503", "PROVIDER_504", "PROVIDER_529"})
+"""Codes of answers that are about the provider, whatever was asked: it, or a gateway before it, cannot serve now. Not 500,
+which a single request may cause."""
 FIRST_PAUSE_MS = 1_000
 LONGEST_PAUSE_MS = 30_000
 LONGEST_UNSAID_MS = 60_000
@@ -11,8 +14,8 @@ LONGEST_UNSAID_MS = 60_000
 
 
 class Circuit:
-    """Counts, per budget of a connection or a model, calls in a row that failed at transport level, and limits hit
-    in a row.
+    """Counts, per budget of a connection or a model, calls in a row that were not served (no HTTP answer came, or one
+    that the provider is out of service), and limits hit in a row.
 
     Times are monotonic seconds. A pause that is still running is never asked for again: hundreds of calls
     in flight fail together, and each would double it.
@@ -25,7 +28,7 @@ class Circuit:
         self._until_s: dict[str, float] = {}
 
     def answered(self, budget: str) -> None:
-        """An HTTP answer came that was no limit: the connection works."""
+        """An answer came that was no limit, and not that it is out of service: the connection works."""
         for memory in (self._failures, self._pauses, self._limits):
             if memory:
                 memory.pop(budget, None)
@@ -36,8 +39,7 @@ class Circuit:
         return bool(self._limits)
 
     def failed(self, budget: str, now_s: float) -> int | None:
-        """A call ended without an answer. Answers for how long to pause the budget, in ms; None: not
-        (again)."""
+        """A call was not served. Answers for how long to pause the budget, in ms; None: not (again)."""
         failures = self._failures.get(budget, 0) + 1
         self._failures[budget] = failures
         if failures < TRIP_CALLS or self._resting(budget, now_s):

@@ -261,3 +261,15 @@ async def test_a_running_item_of_a_cancelled_batch_that_would_retry_is_cancelled
         provider.hold.set()
         ended = await world.ended(batch)
     assert (ended.status, ended.cancelled, len(provider.seen)) == (BatchStatus.CANCELLED, 1, 1)
+
+
+async def test_a_provider_that_is_out_of_service_for_a_while_costs_few_items_their_attempts(
+    world: World, provider: FakeProvider
+) -> None:
+    back_at_s = time.monotonic() + 4.5
+    provider.reply = lambda seen: (refuse(503) if time.monotonic() < back_at_s else answer)(seen)
+    resource = await world.resource(await world.connection(provider.base_url), max_retries=2)
+    async with world.worker():
+        ended = await world.ended(await world.submit(resource, [str(i) for i in range(200)]))
+    assert ended.failed <= 2
+    assert len(provider.seen) < 2 * 200 + 20
