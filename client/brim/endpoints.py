@@ -13,6 +13,7 @@ from .explanations import Connection, Explanation, connections_of
 from .records import Batch, DeadLetter, Delivery, Headroom, Item, Page, Replay
 from .settings import Settings
 from .submission import BodyOptions, ItemInput, create_body, create_lines, encode
+from .wire import list_of
 
 _T = TypeVar("_T")
 
@@ -36,7 +37,7 @@ class Endpoints:
     """Builds the calls of one tenant. Ids are quoted, so an odd one cannot lead to another path."""
 
     def __init__(self, settings: Settings) -> None:
-        self._tenant = f"{_quote(settings.workspace)}/{_quote(settings.environment)}"
+        self._tenant = f"{quoted(settings.workspace)}/{quoted(settings.environment)}"
         self._batches = f"/v1/completion-batch/{self._tenant}"
 
     def create(
@@ -93,11 +94,11 @@ class Endpoints:
 
     def get_item(self, batch_id: str, item_id: str) -> Call[Item]:
         """Read one item."""
-        return Call("GET", f"{self._batch(batch_id)}/{_quote(item_id)}", Item.from_wire)
+        return Call("GET", f"{self._batch(batch_id)}/{quoted(item_id)}", Item.from_wire)
 
     def explain(self, batch_id: str, item_id: str | None) -> Call[Explanation]:
         """Why a batch, or one item of it, waits."""
-        part = "" if item_id is None else f"/{_quote(item_id)}"
+        part = "" if item_id is None else f"/{quoted(item_id)}"
         return Call("GET", f"{self._batch(batch_id)}{part}/explain", Explanation.from_wire)
 
     def connections(self) -> Call[tuple[Connection, ...]]:
@@ -106,7 +107,7 @@ class Endpoints:
 
     def resume_connection(self, connection: str) -> Call[Connection]:
         """Let a parked connection be tried at once. May be repeated."""
-        return Call("POST", f"/v1/ai-connection/{self._tenant}/{_quote(connection)}/resume", Connection.from_wire)
+        return Call("POST", f"/v1/ai-connection/{self._tenant}/{quoted(connection)}/resume", Connection.from_wire)
 
     def list(self, *, status: str | None, page_size: int, after: str | None) -> Call[Page[Batch]]:
         """Read one page of the batches, newest first."""
@@ -175,7 +176,7 @@ class Endpoints:
 
     def replay(self, batch_id: str, delivery_id: str) -> Call[Delivery]:
         """Send a callback again. Sent once only."""
-        path = f"{self._batch(batch_id)}/deliveries/{_quote(delivery_id)}/replay"
+        path = f"{self._batch(batch_id)}/deliveries/{quoted(delivery_id)}/replay"
         return Call("POST", path, Delivery.from_wire, repeatable=False)
 
     def replay_dead_deliveries(self, batch_id: str) -> Call[int]:
@@ -204,45 +205,34 @@ class Endpoints:
                 kind, target = "ai-connection", connection
             case _:
                 raise ValueError("headroom needs a resource or a connection, and not both")
-        return Call("GET", f"/v1/{kind}/{self._tenant}/{_quote(target)}/headroom", _headroom)
+        return Call("GET", f"/v1/{kind}/{self._tenant}/{quoted(target)}/headroom", _headroom)
 
     def _batch(self, batch_id: str) -> str:
-        return f"{self._batches}/{_quote(batch_id)}"
+        return f"{self._batches}/{quoted(batch_id)}"
 
 
-def _quote(part: str) -> str:
+def quoted(part: str) -> str:
+    """One part of a path, so that whatever it is cannot lead to another path."""
     # "." and ".." need no quoting by the standard and would be resolved away.
     return quote(part, safe="").replace(".", "%2E") if part.strip(".") == "" else quote(part, safe="")
 
 
-def _batch_page(raw: Any) -> Page[Batch]:
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), list):
-        raise UnexpectedAnswer("the server's answer is no list of batches: is the URL that of a Brim server?")
+def _page(raw: Any, what: str, read: Callable[[Any], _T]) -> Page[_T]:
+    data = tuple(map(read, list_of(raw, what)))
     after = raw.get("nextAfter") if raw.get("hasMore", True) else None
-    return Page(
-        data=tuple(Batch.from_wire(each) for each in raw["data"]),
-        next_after=None if after is None else str(after),
-    )
+    return Page(data, None if after is None else str(after))
+
+
+def _batch_page(raw: Any) -> Page[Batch]:
+    return _page(raw, "batches", Batch.from_wire)
 
 
 def _delivery_page(raw: Any) -> Page[Delivery]:
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), list):
-        raise UnexpectedAnswer("the server's answer is no list of deliveries")
-    after = raw.get("nextAfter")
-    return Page(
-        data=tuple(Delivery.from_wire(each) for each in raw["data"]),
-        next_after=None if after is None else str(after),
-    )
+    return _page(raw, "deliveries", Delivery.from_wire)
 
 
 def _dead_letter_page(raw: Any) -> Page[DeadLetter]:
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), list):
-        raise UnexpectedAnswer("the server's answer is no list of dead letters")
-    after = raw.get("nextAfter")
-    return Page(
-        data=tuple(DeadLetter.from_wire(each) for each in raw["data"]),
-        next_after=None if after is None else str(after),
-    )
+    return _page(raw, "dead letters", DeadLetter.from_wire)
 
 
 def _replayed(raw: Any) -> int:

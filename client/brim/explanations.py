@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from .errors import UnexpectedAnswer
-
-_Raw = Mapping[str, Any]
+from .wire import Wire, count, elements, list_of, object_of, object_or_none, text, time
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +18,25 @@ class Explanation:
     """
 
     message: str
-    binding_limit: _Raw | None
+    binding_limit: Wire | None
     items_ahead: int
     requests_ahead: int
     earliest_start: datetime | None
     expected_end: datetime | None
-    raw: _Raw = field(repr=False, compare=False)
+    raw: Wire = field(repr=False, compare=False)
 
     @classmethod
     def from_wire(cls, raw: Any) -> Explanation:
         """Read the server's JSON object. Raises UnexpectedAnswer when it is no explanation."""
-        if not isinstance(raw, Mapping) or "message" not in raw:
-            raise UnexpectedAnswer("the server's answer is no explanation")
-        limit = raw.get("bindingLimit")
+        wire = object_of(raw, "explanation", "message")
         return cls(
-            message=str(raw["message"]),
-            binding_limit=limit if isinstance(limit, Mapping) else None,
-            items_ahead=int(raw.get("itemsAhead") or 0),
-            requests_ahead=int(raw.get("requestsAhead") or 0),
-            earliest_start=_time(raw.get("earliestStart")),
-            expected_end=_time(raw.get("expectedEnd")),
-            raw=raw,
+            message=str(wire["message"]),
+            binding_limit=object_or_none(wire.get("bindingLimit")),
+            items_ahead=count(wire.get("itemsAhead")),
+            requests_ahead=count(wire.get("requestsAhead")),
+            earliest_start=time(wire.get("earliestStart")),
+            expected_end=time(wire.get("expectedEnd")),
+            raw=wire,
         )
 
 
@@ -51,30 +47,22 @@ class Connection:
     connection_id: str
     name: str
     provider: str
-    parked: tuple[_Raw, ...]
-    raw: _Raw = field(repr=False, compare=False)
+    parked: tuple[Wire, ...]
+    raw: Wire = field(repr=False, compare=False)
 
     @classmethod
     def from_wire(cls, raw: Any) -> Connection:
         """Read the server's JSON object. Raises UnexpectedAnswer when it is no connection."""
-        if not isinstance(raw, Mapping) or "connectionId" not in raw:
-            raise UnexpectedAnswer("the server's answer is no connection")
-        parked = raw.get("parked") or ()
+        wire = object_of(raw, "connection", "connectionId")
         return cls(
-            connection_id=str(raw["connectionId"]),
-            name=str(raw.get("name") or ""),
-            provider=str(raw.get("provider") or ""),
-            parked=tuple(each for each in parked if isinstance(each, Mapping)),
-            raw=raw,
+            connection_id=str(wire["connectionId"]),
+            name=text(wire.get("name")) or "",
+            provider=text(wire.get("provider")) or "",
+            parked=tuple(each for each in elements(wire.get("parked")) if isinstance(each, Mapping)),
+            raw=wire,
         )
 
 
 def connections_of(raw: Any) -> tuple[Connection, ...]:
     """Read a list of connections. Raises UnexpectedAnswer when it is none."""
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), list):
-        raise UnexpectedAnswer("the server's answer is no list of connections")
-    return tuple(Connection.from_wire(each) for each in raw["data"])
-
-
-def _time(value: Any) -> datetime | None:
-    return datetime.fromisoformat(value) if isinstance(value, str) else None
+    return tuple(map(Connection.from_wire, list_of(raw, "connections")))

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
 
 from .answers import raise_refusal, read_answer
-from .endpoints import Call
+from .endpoints import Call, quoted
 from .errors import BrimError, ConnectionFailed, UnexpectedAnswer
 from .file_records import FileBatch, StoredFile
 from .retrying import RetryPolicy, Tries
 from .settings import address
 from .submission import encode
 from .transport import DEFAULT_TIMEOUT_S, bearer, mapped, request, timeout
+from .wire import list_of
 
 _T = TypeVar("_T")
 _MOST_RESUMES = 20
@@ -77,7 +77,7 @@ class FileBatches:
 
     def file(self, file_id: str) -> StoredFile:
         """What is known of a file."""
-        return self._send(Call("GET", f"/v1/files/{_quoted(file_id)}", StoredFile.from_wire))
+        return self._send(Call("GET", f"/v1/files/{quoted(file_id)}", StoredFile.from_wire))
 
     def files(self, *, purpose: str | None = None) -> Iterator[StoredFile]:
         """All files, newest first, fetched page by page as they are consumed."""
@@ -86,11 +86,11 @@ class FileBatches:
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file."""
-        self._send(Call("DELETE", f"/v1/files/{_quoted(file_id)}", lambda _: None, repeatable=False))
+        self._send(Call("DELETE", f"/v1/files/{quoted(file_id)}", lambda _: None, repeatable=False))
 
     def content(self, file_id: str) -> Iterator[bytes]:
         """The bytes of a file in pieces; a broken connection is resumed where it broke."""
-        path, got, failures = f"/v1/files/{_quoted(file_id)}/content", 0, 0
+        path, got, failures = f"/v1/files/{quoted(file_id)}/content", 0, 0
         while True:
             # Whole pieces would be lost with the connection, and parts of a packed body are of no use.
             headers = {"accept-encoding": "identity"} | ({"range": f"bytes={got}-"} if got else {})
@@ -137,11 +137,11 @@ class FileBatches:
 
     def get(self, batch_id: str) -> FileBatch:
         """A batch as it is now."""
-        return self._send(Call("GET", f"/v1/batches/{_quoted(batch_id)}", FileBatch.from_wire))
+        return self._send(Call("GET", f"/v1/batches/{quoted(batch_id)}", FileBatch.from_wire))
 
     def cancel(self, batch_id: str) -> FileBatch:
         """Stop a batch: what is finished is kept. Conflict when it ended otherwise."""
-        return self._send(Call("POST", f"/v1/batches/{_quoted(batch_id)}/cancel", FileBatch.from_wire))
+        return self._send(Call("POST", f"/v1/batches/{quoted(batch_id)}/cancel", FileBatch.from_wire))
 
     def batches(self) -> Iterator[FileBatch]:
         """All batches, newest first, fetched page by page as they are consumed."""
@@ -150,11 +150,11 @@ class FileBatches:
     def _pages(self, path: str, params: Mapping[str, str], read: Callable[[Any], _T]) -> Iterator[_T]:
         after: dict[str, str] = {}
         while True:
-            page = self._send(Call("GET", path, _page, params={**params, **after}))
-            yield from map(read, page["data"])
-            if not page.get("has_more") or not page["data"]:
+            found, more = self._send(Call("GET", path, _page, params={**params, **after}))
+            yield from map(read, found)
+            if not more or not found:
                 return
-            after = {"after": str(page["data"][-1]["id"])}
+            after = {"after": str(found[-1]["id"])}
 
     def _send(self, call: Call[_T]) -> _T:
         return self._tried(lambda: self._http.send(request(self._http, call)), call)
@@ -170,11 +170,6 @@ class FileBatches:
             time.sleep(pause_s)
 
 
-def _page(raw: Any) -> Mapping[str, Any]:
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), list):
-        raise UnexpectedAnswer("the server's answer is no list: is the URL that of a Brim server?")
-    return raw
-
-
-def _quoted(part: str) -> str:
-    return quote(part, safe="") if part.strip(".") else "%2E"
+def _page(raw: Any) -> tuple[list[Any], bool]:
+    """The objects of a page, and whether more follow."""
+    return list_of(raw, "objects"), bool(raw.get("has_more"))

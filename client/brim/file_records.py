@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .errors import UnexpectedAnswer
+from .wire import Wire, count, count_or_none, elements, object_of, object_or_none, text
 
 FINAL_FILE_BATCH: Final = frozenset({"completed", "failed", "expired", "cancelled"})
-
-_Raw = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class StoredFile:
     expires_at: int | None
     filename: str
     purpose: str
-    raw: _Raw = field(repr=False, compare=False)
+    raw: Wire = field(repr=False, compare=False)
 
     @classmethod
     def from_wire(cls, raw: Any) -> StoredFile:
@@ -31,9 +29,9 @@ class StoredFile:
         wire = _object(raw, "file", "id", "bytes", "filename")
         return cls(
             id=str(wire["id"]),
-            bytes=_count(wire["bytes"]),
-            created_at=_count(wire.get("created_at")),
-            expires_at=None if wire.get("expires_at") is None else _count(wire["expires_at"]),
+            bytes=count(wire["bytes"]),
+            created_at=count(wire.get("created_at")),
+            expires_at=count_or_none(wire.get("expires_at")),
             filename=str(wire["filename"]),
             purpose=str(wire.get("purpose") or ""),
             raw=wire,
@@ -70,7 +68,7 @@ class FileBatch:
     output_tokens: int
     faults: tuple[LineFault, ...]
     metadata: Mapping[str, str]
-    raw: _Raw = field(repr=False, compare=False)
+    raw: Wire = field(repr=False, compare=False)
 
     @property
     def is_final(self) -> bool:
@@ -81,44 +79,35 @@ class FileBatch:
     def from_wire(cls, raw: Any) -> FileBatch:
         """Read the server's JSON object. Raises UnexpectedAnswer when it is no batch."""
         wire = _object(raw, "batch", "id", "status")
-        counts, usage = _mapping(wire.get("request_counts")), _mapping(wire.get("usage"))
-        faults = _mapping(wire.get("errors")).get("data")
+        counts, usage = _part(wire, "request_counts"), _part(wire, "usage")
         return cls(
             id=str(wire["id"]),
             status=str(wire["status"]),
             endpoint=str(wire.get("endpoint") or ""),
             input_file_id=str(wire.get("input_file_id") or ""),
-            output_file_id=_text(wire.get("output_file_id")),
-            error_file_id=_text(wire.get("error_file_id")),
-            total=_count(counts.get("total")),
-            completed=_count(counts.get("completed")),
-            failed=_count(counts.get("failed")),
-            input_tokens=_count(usage.get("input_tokens")),
-            output_tokens=_count(usage.get("output_tokens")),
-            faults=tuple(_fault(_mapping(each)) for each in faults) if isinstance(faults, list) else (),
-            metadata={str(name): str(value) for name, value in _mapping(wire.get("metadata")).items()},
+            output_file_id=text(wire.get("output_file_id")),
+            error_file_id=text(wire.get("error_file_id")),
+            total=count(counts.get("total")),
+            completed=count(counts.get("completed")),
+            failed=count(counts.get("failed")),
+            input_tokens=count(usage.get("input_tokens")),
+            output_tokens=count(usage.get("output_tokens")),
+            faults=tuple(map(_fault, elements(_part(wire, "errors").get("data")))),
+            metadata={str(name): str(value) for name, value in _part(wire, "metadata").items()},
             raw=wire,
         )
 
 
-def _fault(wire: _Raw) -> LineFault:
+def _fault(raw: Any) -> LineFault:
+    wire = object_or_none(raw) or {}
     line = wire.get("line")
     return LineFault(str(wire.get("code") or ""), str(wire.get("message") or ""), line if type(line) is int else None)
 
 
-def _object(raw: Any, what: str, *needed: str) -> _Raw:
-    if not isinstance(raw, Mapping) or raw.get("object") != what or any(name not in raw for name in needed):
-        raise UnexpectedAnswer(f"the server's answer is no {what}: is the URL that of a Brim server?")
-    return raw
+def _part(wire: Wire, name: str) -> Wire:
+    return object_or_none(wire.get(name)) or {}
 
 
-def _mapping(value: Any) -> _Raw:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _count(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) else 0
+def _object(raw: Any, what: str, *needed: str) -> Wire:
+    """An object of OpenAI's: it says what it is."""
+    return object_of(raw if object_of(raw, what, "object")["object"] == what else None, what, *needed)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
-from .errors import UnexpectedAnswer
+from .wire import Wire, count, count_or_none, elements, number, object_of, object_or_none, text, time
 
 FINAL_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
 _T = TypeVar("_T")
-_Raw = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,8 @@ class Batch:
     total_prompt_tokens: int
     total_output_tokens: int
     priority: str | None
-    metadata: _Raw | None
-    capacity: tuple[_Raw, ...]
+    metadata: Wire | None
+    capacity: tuple[Wire, ...]
     max_in_flight: int | None
     error_message: str | None
     deadline: datetime | None
@@ -49,7 +48,7 @@ class Batch:
     completed_at: datetime | None
     items: tuple[Item, ...] | None
     next_items_after: str | None
-    raw: _Raw = field(repr=False, compare=False)
+    raw: Wire = field(repr=False, compare=False)
 
     @property
     def is_final(self) -> bool:
@@ -65,40 +64,40 @@ class Batch:
     def warning(self) -> str | None:
         """Why the batch will not be done in time, or cannot go on, as the server saw it; None: nothing to warn of."""
         feasibility = self.raw.get("feasibility")
-        return _text(feasibility.get("warning")) if isinstance(feasibility, Mapping) else None
+        return text(feasibility.get("warning")) if isinstance(feasibility, Mapping) else None
 
     @classmethod
     def from_wire(cls, raw: Any) -> Batch:
         """Read the server's JSON object. Raises UnexpectedAnswer when it is no batch."""
-        wire = _object(raw, "batch", "batchId", "status")
+        wire = object_of(raw, "batch", "batchId", "status")
         items = wire.get("items")
         after = wire.get("nextItemsAfter")
         return cls(
             batch_id=str(wire["batchId"]),
-            type=_text(wire.get("type")) or "",
+            type=text(wire.get("type")) or "",
             status=str(wire["status"]),
             paused=wire.get("paused") is True,
-            pending=_count(wire.get("pending")),
-            running=_count(wire.get("running")),
-            completed=_count(wire.get("completed")),
-            failed=_count(wire.get("failed")),
-            cancelled=_count(wire.get("cancelled")),
-            total_items=_count(wire.get("totalItems")),
-            completed_percentage=_number(wire.get("completedPercentage")),
-            total_estimated_prompt_tokens=_count(wire.get("totalEstimatedPromptTokens")),
-            total_prompt_tokens=_count(wire.get("totalPromptTokens")),
-            total_output_tokens=_count(wire.get("totalOutputTokens")),
-            priority=_text(wire.get("priority")),
-            metadata=_mapping(wire.get("metadata")),
-            capacity=tuple(_list(wire.get("capacity"))),
-            max_in_flight=_count_or_none(wire.get("maxInFlight")),
-            error_message=_text(wire.get("errorMessage")),
-            deadline=_time(wire.get("deadline")),
-            estimated_completion_at=_time(wire.get("estimatedCompletionAt")),
-            created_at=_time(wire.get("createdAt")),
-            updated_at=_time(wire.get("updatedAt")),
-            completed_at=_time(wire.get("completedAt")),
-            items=None if items is None else tuple(Item.from_wire(item) for item in _list(items)),
+            pending=count(wire.get("pending")),
+            running=count(wire.get("running")),
+            completed=count(wire.get("completed")),
+            failed=count(wire.get("failed")),
+            cancelled=count(wire.get("cancelled")),
+            total_items=count(wire.get("totalItems")),
+            completed_percentage=number(wire.get("completedPercentage")),
+            total_estimated_prompt_tokens=count(wire.get("totalEstimatedPromptTokens")),
+            total_prompt_tokens=count(wire.get("totalPromptTokens")),
+            total_output_tokens=count(wire.get("totalOutputTokens")),
+            priority=text(wire.get("priority")),
+            metadata=object_or_none(wire.get("metadata")),
+            capacity=tuple(elements(wire.get("capacity"))),
+            max_in_flight=count_or_none(wire.get("maxInFlight")),
+            error_message=text(wire.get("errorMessage")),
+            deadline=time(wire.get("deadline")),
+            estimated_completion_at=time(wire.get("estimatedCompletionAt")),
+            created_at=time(wire.get("createdAt")),
+            updated_at=time(wire.get("updatedAt")),
+            completed_at=time(wire.get("completedAt")),
+            items=None if items is None else tuple(Item.from_wire(item) for item in elements(items)),
             next_items_after=None if after is None else str(after),
             raw=wire,
         )
@@ -113,8 +112,8 @@ class Item:
     custom_id: str | None
     resource_id: str | None
     status: str
-    request: _Raw | None
-    response: _Raw | None
+    request: Wire | None
+    response: Wire | None
     error_message: str | None
     error_code: str | None
     retry_count: int
@@ -125,8 +124,8 @@ class Item:
     created_at: datetime | None
     started_at: datetime | None
     completed_at: datetime | None
-    metadata: _Raw | None
-    raw: _Raw = field(repr=False, compare=False)
+    metadata: Wire | None
+    raw: Wire = field(repr=False, compare=False)
 
     @property
     def is_final(self) -> bool:
@@ -141,26 +140,26 @@ class Item:
     @classmethod
     def from_wire(cls, raw: Any) -> Item:
         """Read the server's JSON object. Raises UnexpectedAnswer when it is no item."""
-        wire = _object(raw, "item", "itemId", "status")
+        wire = object_of(raw, "item", "itemId", "status")
         return cls(
             item_id=str(wire["itemId"]),
-            batch_id=_text(wire.get("batchId")),
-            custom_id=_text(wire.get("customId")),
-            resource_id=_text(wire.get("resourceId")),
+            batch_id=text(wire.get("batchId")),
+            custom_id=text(wire.get("customId")),
+            resource_id=text(wire.get("resourceId")),
             status=str(wire["status"]),
-            request=_mapping(wire.get("request")),
-            response=_mapping(wire.get("response")),
-            error_message=_text(wire.get("errorMessage")),
-            error_code=_text(wire.get("errorCode")),
-            retry_count=_count(wire.get("retryCount")),
-            estimated_prompt_tokens=_count_or_none(wire.get("estimatedPromptTokens")),
-            prompt_tokens=_count_or_none(wire.get("promptTokens")),
-            output_tokens=_count_or_none(wire.get("outputTokens")),
-            total_tokens=_count_or_none(wire.get("totalTokens")),
-            created_at=_time(wire.get("createdAt")),
-            started_at=_time(wire.get("startedAt")),
-            completed_at=_time(wire.get("completedAt")),
-            metadata=_mapping(wire.get("metadata")),
+            request=object_or_none(wire.get("request")),
+            response=object_or_none(wire.get("response")),
+            error_message=text(wire.get("errorMessage")),
+            error_code=text(wire.get("errorCode")),
+            retry_count=count(wire.get("retryCount")),
+            estimated_prompt_tokens=count_or_none(wire.get("estimatedPromptTokens")),
+            prompt_tokens=count_or_none(wire.get("promptTokens")),
+            output_tokens=count_or_none(wire.get("outputTokens")),
+            total_tokens=count_or_none(wire.get("totalTokens")),
+            created_at=time(wire.get("createdAt")),
+            started_at=time(wire.get("startedAt")),
+            completed_at=time(wire.get("completedAt")),
+            metadata=object_or_none(wire.get("metadata")),
             raw=wire,
         )
 
@@ -175,8 +174,8 @@ class Event:
 
     id: int | None
     action: str
-    payload: Batch | Item | _Raw
-    raw: _Raw = field(repr=False, compare=False)
+    payload: Batch | Item | Wire
+    raw: Wire = field(repr=False, compare=False)
 
     @property
     def batch(self) -> Batch | None:
@@ -191,15 +190,15 @@ class Event:
     @classmethod
     def from_wire(cls, event_id: int | None, raw: Any) -> Event:
         """Read one frame's JSON. Raises UnexpectedAnswer when it is no event."""
-        wire = _object(raw, "event", "action", "payload")
+        wire = object_of(raw, "event", "action", "payload")
         action, payload = str(wire["action"]), wire["payload"]
-        read: Batch | Item | _Raw
+        read: Batch | Item | Wire
         if action.startswith("batch-"):
             read = Batch.from_wire(payload)
         elif action.startswith("item-"):
             read = Item.from_wire(payload)
         else:
-            read = _object(payload, "event payload")
+            read = object_of(payload, "event payload")
         return cls(id=event_id, action=action, payload=read, raw=wire)
 
 
@@ -207,7 +206,7 @@ class Event:
 class Headroom:
     """What a resource or connection could admit now: the server's whole answer is in `raw`."""
 
-    raw: _Raw
+    raw: Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +221,12 @@ class Delivery:
     last_status: int | None
     last_error: str | None
     next_try_at: datetime | None
-    raw: _Raw = field(repr=False, compare=False)
+    raw: Wire = field(repr=False, compare=False)
 
     @classmethod
     def from_wire(cls, raw: Any) -> Delivery:
         """Read a delivery as the server writes it."""
-        found = _object(raw, "delivery", "deliveryId", "state")
+        found = object_of(raw, "delivery", "deliveryId", "state")
         return cls(
             delivery_id=str(found["deliveryId"]),
             event=str(found.get("event", "")),
@@ -236,7 +235,7 @@ class Delivery:
             attempts=int(found.get("attempts") or 0),
             last_status=found.get("lastStatus"),
             last_error=found.get("lastError"),
-            next_try_at=_time(found.get("nextTryAt")),
+            next_try_at=time(found.get("nextTryAt")),
             raw=found,
         )
 
@@ -252,19 +251,19 @@ class DeadLetter:
     error_message: str | None
     retry_count: int
     replayable: bool
-    raw: _Raw = field(repr=False, compare=False)
+    raw: Wire = field(repr=False, compare=False)
 
     @classmethod
     def from_wire(cls, raw: Any) -> DeadLetter:
         """Read a dead letter as the server writes it."""
-        found = _object(raw, "dead letter", "batchId", "itemId")
+        found = object_of(raw, "dead letter", "batchId", "itemId")
         return cls(
             batch_id=str(found["batchId"]),
             item_id=str(found["itemId"]),
-            custom_id=_text(found.get("customId")),
-            error_code=_text(found.get("errorCode")),
-            error_message=_text(found.get("errorMessage")),
-            retry_count=_count(found.get("retryCount")),
+            custom_id=text(found.get("customId")),
+            error_code=text(found.get("errorCode")),
+            error_message=text(found.get("errorMessage")),
+            retry_count=count(found.get("retryCount")),
             replayable=bool(found.get("replayable")),
             raw=found,
         )
@@ -277,7 +276,7 @@ class Replay:
 
     dry_run: bool
     items: int
-    batches: tuple[_Raw, ...]
+    batches: tuple[Wire, ...]
     next_after: str | None
 
     @property
@@ -288,9 +287,9 @@ class Replay:
     @classmethod
     def from_wire(cls, raw: Any) -> Replay:
         """Read a replay as the server writes it."""
-        found = _object(raw, "replay", "items", "batches")
-        batches = tuple(each for each in map(_mapping, _list(found["batches"])) if each is not None)
-        return cls(bool(found.get("dryRun")), _count(found["items"]), batches, _text(found.get("nextAfter")))
+        found = object_of(raw, "replay", "items", "batches")
+        batches = tuple(each for each in map(object_or_none, elements(found["batches"])) if each is not None)
+        return cls(bool(found.get("dryRun")), count(found["items"]), batches, text(found.get("nextAfter")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,43 +298,3 @@ class Page(Generic[_T]):
 
     data: tuple[_T, ...]
     next_after: str | None
-
-
-def _object(raw: Any, what: str, *needed: str) -> _Raw:
-    if not isinstance(raw, Mapping) or any(name not in raw for name in needed):
-        raise UnexpectedAnswer(f"the server's answer is no {what}: is the URL that of a Brim server?")
-    return raw
-
-
-def _mapping(value: Any) -> _Raw | None:
-    return value if isinstance(value, Mapping) else None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _count(value: Any) -> int:
-    return int(_number(value))
-
-
-def _count_or_none(value: Any) -> int | None:
-    return None if value is None else _count(value)
-
-
-def _time(value: Any) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        # Still in `raw`; a time in an odd form is no reason to lose the answer around it.
-        return None
