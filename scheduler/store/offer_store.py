@@ -25,8 +25,7 @@ class PostgresOfferStore:
 
     async def offers_stamp(self) -> str:
         """Another text after any change of connections or resources."""
-        row = await self._database.fetchrow(_SQL["offers_stamp"])
-        return "" if row is None else str(row["stamp"])
+        return str(await self._database.fetchval(_SQL["offers_stamp"]))
 
     async def connections(self, environment_id: UUID | None = None) -> Sequence[Connection]:
         """Of one environment or all, by name."""

@@ -66,10 +66,8 @@ UNION ALL (SELECT 'batch', batch_id::text FROM batches WHERE environment_id = $1
 SELECT * FROM connections WHERE $1::uuid IS NULL OR environment_id = $1 ORDER BY name, connection_id;
 
 -- name: offers_stamp
--- Another text whenever a connection or a resource was made, changed or deleted: so much cheaper to read than they are.
-SELECT concat_ws(' ',
-    (SELECT concat_ws(' ', count(*), sum(version), max(created_at)) FROM connections),
-    (SELECT concat_ws(' ', count(*), sum(version), max(created_at)) FROM resources)) AS stamp;
+-- Another number whenever a connection or a resource was made, changed or deleted: so much cheaper to read than they are.
+SELECT changes FROM offer_changes WHERE only_row;
 
 -- name: connection
 -- One connection.

@@ -17,7 +17,8 @@ class SlowStore:
     """Answers when it is let, and counts."""
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.looks = self.reads = 0
+        self.stamp = "stamp"
         self.away = False
         self.answers = asyncio.Event()
 
@@ -27,10 +28,11 @@ class SlowStore:
         await self.answers.wait()
         if self.away:
             raise Unavailable("away")
-        return "stamp"
+        return self.stamp
 
     async def connections(self) -> list[Any]:
         """None."""
+        self.reads += 1
         return []
 
     async def resources(self) -> list[Any]:
@@ -68,3 +70,20 @@ async def test_without_any_state_every_caller_is_told_that_there_is_none() -> No
     catalog = catalog_of(store, [0.0])
     found = await asyncio.gather(*(catalog.refresh() for _ in range(3)), return_exceptions=True)
     assert [type(each) for each in found] == [Unavailable] * 3
+
+
+async def test_only_what_changed_is_read_again() -> None:
+    store, now = SlowStore(), [0.0]
+    store.answers.set()
+    catalog = catalog_of(store, now)
+    for now[0] in (0.0, 0.01, 10.0, 20.0):
+        await catalog.refresh()
+    assert (store.looks, store.reads) == (3, 1)
+    await catalog.refresh(max_age_s=0)
+    now[0] += 0.001
+    await catalog.refresh(max_age_s=0)
+    assert (store.looks, store.reads) == (4, 1), "who asks for what does not exist makes nobody read everything"
+    store.stamp = "another"
+    now[0] += 1
+    await catalog.refresh()
+    assert (store.looks, store.reads) == (5, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -53,19 +53,21 @@ class DirectRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    read_at_s: float
-    resources: Sequence[Resource]
+    stamp: str
+    resources: Mapping[str, Resource]
     connections: Sequence[Connection]
 
 
 class DirectRequests:
-    """Checks requests against an environment's set-up, which it remembers for MAX_AGE_S. clock: monotonic seconds."""
+    """Checks requests against an environment's set-up, which it remembers; that it changed is seen within MAX_AGE_S.
+    clock: monotonic seconds."""
 
     def __init__(self, setup: SetupStore, default_output_tokens: int, clock: Callable[[], float]) -> None:
         self._setup = setup
         self._default_output_tokens = default_output_tokens
         self._clock = clock
         self._environments: dict[UUID, _Known] = {}
+        self._looked_at_s: dict[UUID, float] = {}
 
     async def read(self, key: ApiKey, endpoint: Endpoint, body: bytes) -> DirectRequest:
         """The request of a body. Raises Malformed, BadParameter naming the field, NotFound AI_RESOURCE_NOT_FOUND for a
@@ -83,11 +85,11 @@ class DirectRequests:
         if envelope.stream and endpoint not in STREAMED:
             raise BadParameter("This endpoint does not stream.", param="stream", reason="unsupported_parameter")
         known = await self._known(key.environment_id)
-        resource = _named(known, envelope.model)
+        resource = known.resources.get(envelope.model)
         if resource is None:
             # It may be newer than what is remembered: who has just made a resource may call it.
             known = await self._known(key.environment_id, max_age_s=0.0)
-            resource = _named(known, envelope.model)
+            resource = known.resources.get(envelope.model)
         if resource is None or (key.resources is not None and resource.resource_id not in key.resources):
             raise NotFound(
                 f"The model '{envelope.model}' does not exist or the key may not use it.", code="AI_RESOURCE_NOT_FOUND"
@@ -126,13 +128,12 @@ class DirectRequests:
 
     async def _known(self, environment_id: UUID, *, max_age_s: float = MAX_AGE_S) -> _Known:
         known, now_s = self._environments.get(environment_id), self._clock()
-        if known is None or now_s - known.read_at_s > max_age_s:
-            resources, connections = await asyncio.gather(
-                self._setup.resources(environment_id), self._setup.connections(environment_id)
-            )
-            known = self._environments[environment_id] = _Known(now_s, resources, connections)
+        if known is None or now_s - self._looked_at_s[environment_id] > max_age_s:
+            stamp = await self._setup.offers_stamp()  # before the rest: what changes meanwhile is seen by the next look
+            if known is None or known.stamp != stamp:
+                resources, connections = await asyncio.gather(
+                    self._setup.resources(environment_id), self._setup.connections(environment_id)
+                )
+                known = _Known(stamp, {each.name: each for each in resources}, connections)
+            self._environments[environment_id], self._looked_at_s[environment_id] = known, now_s
         return known
-
-
-def _named(known: _Known, name: str) -> Resource | None:
-    return next((each for each in known.resources if each.name == name), None)

@@ -19,10 +19,9 @@ from scheduler.providers.call import Account
 from scheduler.providers.profiles import profile_of
 from scheduler.services.callers.secrets import Vault
 
-MAX_AGE_S = 2.0
-"""No answer of the catalog is older than this, while Postgres answers."""
 CHECK_S = 0.05
-"""Nor is a change seen later than this: who changes a connection and then retries a batch means the new one."""
+"""A change is seen within this time, while Postgres answers: who changes a connection and then retries a batch means
+the new one. A look costs a process a tenth of a millisecond, however much is set up."""
 
 _log = structlog.get_logger(__name__)
 
@@ -36,8 +35,7 @@ class Served:
 
 
 class Catalog:
-    """Everything that was set up, refreshed by two queries when it is asked and older than MAX_AGE_S, or changed and
-    older than CHECK_S.
+    """Everything that was set up; read again by two queries when it is asked for and has changed.
 
     clock: monotonic seconds. Not for authorisation: a change is seen a moment late.
     """
@@ -46,10 +44,9 @@ class Catalog:
         self._store = store
         self._vault = vault
         self._clock = clock
-        self._read_at = float("-inf")
         self._checked_at = float("-inf")
         self._looked_at = float("-inf")
-        self._stamp = ""
+        self._stamp: str | None = None
         self._reading = asyncio.Lock()
         self._resources: dict[UUID, Served] = {}
         self._accounts: dict[UUID, Account] = {}
@@ -63,27 +60,27 @@ class Catalog:
         """A connection ready for calls; None when it does not exist or its secrets cannot be opened."""
         return self._accounts.get(connection_id)
 
-    async def refresh(self, *, max_age_s: float = MAX_AGE_S) -> None:
-        """Read again what is older than max_age_s or has changed. Many callers at once cost two looks, however long one
-        takes: that under way may have begun before they came.
+    async def refresh(self, *, max_age_s: float = CHECK_S) -> None:
+        """Read again what changed, unless somebody looked within max_age_s. Many callers at once cost two looks,
+        however long one takes: that under way may have begun before they came.
 
         While Postgres is away the last state is kept. Raises Unavailable only when there never was one.
         """
         came_at = self._clock()
-        if came_at - self._checked_at <= min(max_age_s, CHECK_S):
+        if came_at - self._checked_at <= max_age_s:
             return
         async with self._reading:
-            if self._looked_at >= came_at and self._read_at > float("-inf"):
+            if self._looked_at >= came_at and self._stamp is not None:
                 return
             asked_at = self._looked_at = self._clock()
             try:
                 # Before the rest, so that what changes meanwhile is seen by the next look.
                 stamp = await self._store.offers_stamp()
-                if stamp != self._stamp or asked_at - self._read_at > max_age_s:
+                if stamp != self._stamp:
                     await self._read()
-                    self._read_at, self._stamp = asked_at, stamp
+                    self._stamp = stamp
             except Unavailable:
-                if self._read_at == float("-inf"):
+                if self._stamp is None:
                     raise
                 _log.warning("catalog.refresh_failed")
                 return
