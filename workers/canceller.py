@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler import metrics
+from scheduler.domain.batch import Batch
 from scheduler.domain.status import ItemStatus
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
@@ -41,11 +42,14 @@ class Canceller:
         on_deliveries: Callable[[], None],
     ) -> None:
         self._store = store
+        self._after: Batch | None = None
         self._sweeping = Sweeping(store, engine, recovery, utc_now, on_deliveries)
 
     async def run_once(self) -> Cancelled:
-        """Bring cancelled batches to their end, as far as nothing of them runs any more."""
-        batches = await self._store.shards.cancelled_unfinished(BATCHES)
+        """Bring cancelled batches to their end, as far as nothing of them runs any more. The turns go round: those
+        whose last items run for long must not keep the others waiting."""
+        batches = await self._store.shards.cancelled_unfinished(BATCHES, self._after)
+        self._after = batches[-1] if len(batches) == BATCHES else None
         items = await self._sweeping.sweep(batches, CANCELLED)
         metrics.CANCELLED_ITEMS.inc(items)
         return Cancelled(len(batches), items)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler import metrics
+from scheduler.domain.batch import Batch
 from scheduler.domain.status import ItemStatus
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
@@ -42,11 +43,14 @@ class Expirer:
     ) -> None:
         self._store = store
         self._utc_now = utc_now
+        self._after: Batch | None = None
         self._sweeping = Sweeping(store, engine, recovery, utc_now, on_deliveries)
 
     async def run_once(self) -> Expired:
-        """Fail what waits beyond its deadline."""
-        batches = await self._store.outlook.overdue(self._utc_now(), BATCHES)
+        """Fail what waits beyond its deadline. The turns go round: batches whose last items run for long must not keep
+        the others waiting."""
+        batches = await self._store.outlook.overdue(self._utc_now(), BATCHES, self._after)
+        self._after = batches[-1] if len(batches) == BATCHES else None
         items = await self._sweeping.sweep(batches, EXPIRED)
         metrics.EXPIRED_ITEMS.inc(items)
         return Expired(len(batches), items)

@@ -21,8 +21,9 @@ class OutlookStore(Protocol):
         """Live batches of a shard with a deadline, the nearest first."""
         ...
 
-    async def overdue(self, now: datetime, limit: int) -> Sequence[Batch]:
-        """Live batches whose deadline has passed, of all shards, the longest overdue first."""
+    async def overdue(self, now: datetime, limit: int, after: Batch | None = None) -> Sequence[Batch]:
+        """Live batches whose deadline has passed, of all shards, the longest overdue first. after: the last one of the
+        page before."""
         ...
 
     async def oldest_waiting(self, resource_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:

@@ -36,8 +36,9 @@ class ShardStore(Protocol):
         """Flows of batches that are not final, by (batch, resource): for reconciler and repair."""
         ...
 
-    async def cancelled_unfinished(self, limit: int) -> Sequence[Batch]:
-        """Cancelled batches whose items do not all have an outcome yet."""
+    async def cancelled_unfinished(self, limit: int, after: Batch | None = None) -> Sequence[Batch]:
+        """Cancelled batches whose items do not all have an outcome yet, those touched longest ago first. after: the
+        last one of the page before."""
         ...
 
     async def batches(self, batch_ids: Sequence[UUID]) -> Sequence[Batch]:

@@ -16,11 +16,13 @@ ORDER BY b.deadline LIMIT $2;
 
 -- name: overdue
 -- Live batches whose deadline has passed, the longest overdue first. Uses batches_pressed.
--- Params: $1 now, $2 how many
+-- Params: $1 now, $2 how many, $3 and $4 deadline and id of the last one of the page before, or null
 SELECT b.*, k.name AS api_key_name
 FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
 WHERE b.status IN ('PENDING', 'RUNNING') AND b.deadline IS NOT NULL AND b.deadline <= $1
-ORDER BY b.deadline LIMIT $2;
+    AND b.deadline >= coalesce($3, '-infinity'::timestamptz)
+    AND ($4::uuid IS NULL OR (b.deadline, b.batch_id) > ($3, $4))
+ORDER BY b.deadline, b.batch_id LIMIT $2;
 
 -- name: oldest_waiting
 -- When the oldest live batch on each of these resources was made.

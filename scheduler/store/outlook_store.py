@@ -30,9 +30,10 @@ class PostgresOutlookStore:
         """Live batches of a shard with a deadline, the nearest first."""
         return [batch_of(row) for row in await self._database.fetch(_SQL["pressed"], shard, limit)]
 
-    async def overdue(self, now: datetime, limit: int) -> Sequence[Batch]:
+    async def overdue(self, now: datetime, limit: int, after: Batch | None = None) -> Sequence[Batch]:
         """Live batches whose deadline has passed."""
-        return [batch_of(row) for row in await self._database.fetch(_SQL["overdue"], now, limit)]
+        place = (after.deadline, after.batch_id) if after else (None, None)
+        return [batch_of(row) for row in await self._database.fetch(_SQL["overdue"], now, limit, *place)]
 
     async def oldest_waiting(self, resource_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
         """When the oldest live batch on each of these resources was made."""

@@ -30,11 +30,13 @@ ORDER BY b.shard, b.batch_id, f.resource_id LIMIT $4;
 
 -- name: cancelled_unfinished
 -- Cancelled batches that have not ended, longest waiting first. Uses batches_cancelling.
--- Params: $1 how many
+-- Params: $1 how many, $2 and $3 time of change and id of the last one of the page before, or null
 SELECT b.*, k.name AS api_key_name
 FROM batches b LEFT JOIN api_keys k ON k.api_key_id = b.api_key_id
 WHERE b.status = 'CANCELLED' AND b.completed_at IS NULL
-ORDER BY b.updated_at LIMIT $1;
+    AND b.updated_at >= coalesce($2, '-infinity'::timestamptz)
+    AND ($3::uuid IS NULL OR (b.updated_at, b.batch_id) > ($2, $3))
+ORDER BY b.updated_at, b.batch_id LIMIT $1;
 
 -- name: raise_generation
 -- Compare-and-set; no row when another was faster.

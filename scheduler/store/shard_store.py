@@ -61,9 +61,10 @@ class PostgresShardStore:
         rows = await self._database.fetch(_SQL["unfinished_flows"], shard, batch_id, resource_id, limit)
         return [flow_of(row) for row in rows]
 
-    async def cancelled_unfinished(self, limit: int) -> Sequence[Batch]:
+    async def cancelled_unfinished(self, limit: int, after: Batch | None = None) -> Sequence[Batch]:
         """Cancelled batches that have not ended; those touched longest ago come first."""
-        return [batch_of(row) for row in await self._database.fetch(_SQL["cancelled_unfinished"], limit)]
+        place = (after.updated_at, after.batch_id) if after else (None, None)
+        return [batch_of(row) for row in await self._database.fetch(_SQL["cancelled_unfinished"], limit, *place)]
 
     async def batches(self, batch_ids: Sequence[UUID]) -> Sequence[Batch]:
         """Those that exist, in no order."""

@@ -74,6 +74,17 @@ async def test_cancelled_batches_are_listed_until_they_end(store: PostgresStore,
     assert await store.shards.cancelled_unfinished(5) == []
 
 
+async def test_cancelled_batches_are_listed_in_pages(store: PostgresStore, tenant: Tenant) -> None:
+    made = [await make_batch(store, tenant, 1) for _ in range(5)]
+    for batch in made:
+        await store.batches.cancel(tenant.environment_id, batch.batch_id)
+    pages = [await store.shards.cancelled_unfinished(2)]
+    while pages[-1]:
+        pages.append(await store.shards.cancelled_unfinished(2, pages[-1][-1]))
+    assert [len(page) for page in pages] == [2, 2, 1, 0]
+    assert [each.batch_id for page in pages for each in page] == [batch.batch_id for batch in made]
+
+
 async def test_a_lock_has_one_holder_at_a_time(store: PostgresStore) -> None:
     exclusive = store.shards.exclusive
     async with exclusive("reconciler") as first, exclusive("reconciler") as second, exclusive("other") as other:

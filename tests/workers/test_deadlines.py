@@ -15,7 +15,7 @@ from scheduler.services.budgets.limits import flow_definition, flow_ref
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider
 from tests.workers.world import World
-from workers.expirer import Expirer
+from workers.expirer import BATCHES, Expirer
 from workers.urger import Urger
 
 
@@ -45,6 +45,25 @@ async def test_what_waits_beyond_its_deadline_fails_and_the_batch_ends(world: Wo
     item = (await world.items(batch))[700]
     assert (item.status, item.error_code) == (ItemStatus.FAILED, "DEADLINE_EXCEEDED")
     assert (await expirer.run_once()).batches == 0
+
+
+async def test_batches_whose_items_run_for_long_do_not_keep_overdue_ones_waiting(world: World) -> None:
+    core, at = world.core, [datetime.now(UTC)]
+    soon = at[0] + timedelta(hours=1)
+    resource = await world.resource(await world.connection("http://127.0.0.1:9/v1"))
+    batches = [await world.submit(resource, ["runs", "waits"]) for _ in range(BATCHES + 1)]
+    claimed: set[str] = set()
+    shard = await world.shard()
+    while len(claimed) < len(batches):
+        got = await core.engine.claim(shard, slots=1, open_slots=1, holder="h", lease_ms=60_000, crowded=frozenset())
+        claimed |= {lease.ref.flow.batch_id for lease in got.leases}
+    for batch in batches:
+        await core.store.batches.change(world.environment_id, batch.batch_id, BatchChange(deadline=soon))
+    expirer = Expirer(core.store, core.engine, core.recovery, lambda: at[0], lambda: None)
+    at[0] += timedelta(hours=2)
+    assert (await expirer.run_once()).items == BATCHES
+    assert (await expirer.run_once()).items == 1
+    assert (await expirer.run_once()).batches == BATCHES, "round and round"
 
 
 async def test_what_runs_at_the_deadline_ends_by_itself(world: World, provider: FakeProvider) -> None:
