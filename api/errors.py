@@ -47,7 +47,7 @@ STATUS: Final[Mapping[str, int]] = {
 """Every errorCode that a caller can meet; a test holds that no other is raised anywhere."""
 
 _FRAMEWORK: Final[Mapping[int, tuple[str, str]]] = {
-    404: ("NOT_FOUND", "There is nothing at this path."),
+    404: ("NOT_FOUND", "There is nothing at this path; GET /openapi.json lists all."),
     405: ("METHOD_NOT_ALLOWED", "This path does not take this method."),
 }
 

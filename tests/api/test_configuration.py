@@ -96,7 +96,12 @@ async def test_changes_are_applied_and_absent_fields_left_alone(core: Core) -> N
         ('name = "prod"', 'name = "prod"\nsize = 3', Invalid, "size"),
         ('provider = "openai-compatible"', 'provider = "acme"', Invalid, "connection[0].provider"),
         ("max_in_flight = 9", "max_in_flight = 0", Invalid, "resource[0].max_in_flight: must be at least 1"),
-        ("max_in_flight = 9", "max_inflight = 9", Invalid, "resource[0].max_inflight: is not a known field"),
+        (
+            "max_in_flight = 9",
+            "max_inflight = 9",
+            Invalid,
+            "resource[0].max_inflight: is not a known field; did you mean max_in_flight?",
+        ),
         ('model = "sim-model"', "", Invalid, "resource[0]"),
         ('connection = "sim"\nmodel', 'connection = "no"\nmodel', BrimError, "no"),
         ("env:SIM_KEY", "env:NOT_SET", Invalid, "NOT_SET"),

@@ -185,6 +185,8 @@ async def test_unknown_resources_come_after_what_is_invalid(world: ApiWorld) -> 
     answer = await world.client.post(world.batches, json={"type": "ASYNC", "items": [unknown]})
     assert (answer.status_code, answer.json()["errorCode"]) == (404, "AI_RESOURCE_NOT_FOUND")
     assert answer.json()["details"]["resources"] == ["nobody"]
+    answer = await world.client.post(world.batches, json={"type": "ASYNC", "items": [item(1, resourceId="rr")]})
+    assert answer.json()["errorMessage"] == "There is no resource rr. Did you mean r?"
 
 
 async def test_a_resource_may_be_named_by_its_id(world: ApiWorld) -> None:

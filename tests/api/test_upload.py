@@ -146,6 +146,24 @@ async def test_bad_uploads_are_refused_whole(
     assert await rows_in(world) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "remedy"),
+    [
+        (gzip.compress(lines_of(ASYNC, item(1))), NDJSON, "Content-Encoding: gzip"),
+        (gzip.compress(lines_of(ASYNC, item(1))), {"Content-Type": "application/json"}, "Content-Encoding: gzip"),
+        (lines_of(ASYNC, item(1)), {"Content-Type": "application/json"}, "Content-Type: application/x-ndjson"),
+        (lines_of(item(1)), NDJSON, 'line 1: must be the batch, such as {"type": "ASYNC"}'),
+        (lines_of(ASYNC, item(1, resourceId="rr")), NDJSON, "Did you mean r?"),
+    ],
+)
+async def test_what_is_easily_mistaken_is_told_with_its_remedy(
+    world: ApiWorld, body: bytes, headers: dict[str, str], remedy: str
+) -> None:
+    answer = await put(world, body, headers)
+    assert answer.status_code in (400, 404, 422)
+    assert remedy in answer.json()["errorMessage"]
+
+
 async def test_bad_gzip_is_refused(world: ApiWorld) -> None:
     packed = gzip.compress(upload_of(10))
     bomb = gzip.compress(lines_of(ASYNC) + b" " * 300_000_000, 9)

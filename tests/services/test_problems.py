@@ -24,6 +24,12 @@ CAPACITIES = list[CapacityBody]
     [
         (ItemBody, '{"resourceId": "r"}', "request", "is required"),
         (ItemBody, '{"resourceId": "r", "request": {}, "foo": 1}', "foo", "is not a known field"),
+        (
+            ItemBody,
+            '{"resource": "r", "request": {}}',
+            "resource",
+            "is not a known field; did you mean resourceId?",
+        ),
         (ItemBody, '{"resourceId": 1, "request": {}}', "resourceId", "must be a string, not a whole number"),
         (ItemBody, "[]", "", "must be an object, not a list"),
         (

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,9 +28,10 @@ from scheduler.services.callers.callback_guard import Resolve, resolve_host
 from scheduler.services.callers.keys import Principal, key_behind
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.items.check import ItemCheck
-from scheduler.services.items.terms import terms_of
+from scheduler.services.items.terms import ResourceTerms, terms_of
 from scheduler.services.reading.json_split import split_list
 from scheduler.services.reading.json_text import Fields, JsonText, elements_of, is_null
+from scheduler.services.reading.meant import did_you_mean
 from scheduler.services.reading.problems import Problems
 from scheduler.settings import Settings
 
@@ -193,7 +194,7 @@ class BatchCreation:
         if check.unknown:
             names = list(check.unknown)[:100]
             raise NotFound(
-                f"There is no resource {', '.join(names[:5])}.",
+                f"There is no resource {', '.join(names[:5])}.{did_you_mean(names[0], _named(terms))}",
                 code="AI_RESOURCE_NOT_FOUND",
                 details={"resources": names},
             )
@@ -210,6 +211,11 @@ class BatchCreation:
         if not large:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _named(terms: Mapping[str, ResourceTerms]) -> set[str]:
+    """The names of what the key may use."""
+    return {each.resource.name for each in terms.values() if each.allowed}
 
 
 def _chunks(raws: Sequence[Raw]) -> Iterator[tuple[int, Sequence[Raw]]]:

@@ -21,6 +21,8 @@ _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
+_GZIP = b"\x1f\x8b"
+_SECOND_LINE = re.compile(rb"\}[ \t\r]*\n[ \t\r\n]*\{")
 _PRIVATE_USE = range(0xE000, 0xF900)
 Fields = dict[str, msgspec.Raw]
 
@@ -99,6 +101,8 @@ def check_utf8(body: bytes) -> None:
             decoder.decode(view[start : start + _STEP_BYTES])
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
+        if bytes(view[:2]) == _GZIP:
+            raise Malformed("The body is gzip: say so, with Content-Encoding: gzip.") from None
         raise Malformed("The body is not valid UTF-8.") from None
 
 
@@ -107,7 +111,10 @@ def well_formed(text: bytes) -> None:
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"The body is not valid JSON: {error}.") from None
+        lines = ""
+        if "trailing characters" in str(error) and _SECOND_LINE.search(text):
+            lines = " It looks like one JSON value a line: that is Content-Type: application/x-ndjson."
+        raise Malformed(f"The body is not valid JSON: {error}.{lines}") from None
     except RecursionError:
         raise Malformed("The body is nested too deeply.") from None
 

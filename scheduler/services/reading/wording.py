@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from msgspec import inspect
 
+from scheduler.services.reading.meant import nearest
+
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _NAMES: Final[Mapping[str, str]] = {
     "str": "a string",
@@ -25,7 +27,7 @@ _COUNTED: Final[Mapping[str, str]] = {"str": "characters", "array": "elements", 
 def sentence(message: str, choices: Callable[[], list[str]]) -> str:
     """A message of msgspec as what a field must be; ours, and any that nobody knows, are left as they are.
 
-    choices: asked only when the message is about one of several values.
+    choices: asked only when the message is about one of several values, or about a field of an object.
     """
     for pattern, worded in _WORDINGS:
         if matched := pattern.fullmatch(message):
@@ -53,8 +55,13 @@ def _one_of(matched: re.Match[str], choices: Callable[[], list[str]]) -> str:
     return f"must be one of {', '.join(known)}, not {matched['given']}" if known else matched[0]
 
 
+def _unknown(matched: re.Match[str], choices: Callable[[], list[str]]) -> str:
+    near = nearest(matched["given"], choices())
+    return "is not a known field" if near is None else f"is not a known field; did you mean {near}?"
+
+
 _WORDINGS: Final = (
-    (re.compile(r"Object contains unknown field `.*`", re.DOTALL), lambda *_: "is not a known field"),
+    (re.compile(r"Object contains unknown field `(?P<given>.*)`", re.DOTALL), _unknown),
     (re.compile(r"Object missing required field `.*`"), lambda *_: "is required"),
     (re.compile(r"Expected `(?P<wanted>[\w| ]+)`, got `(?P<got>\w+)`"), _type),
     (re.compile(r"Expected `(?:int|float)` (?P<sign>[<>]=?) (?P<bound>[\d.]+)"), _bound),
@@ -67,8 +74,8 @@ _WORDINGS: Final = (
 
 
 def choices_at(kind: Any, path: str) -> list[str]:
-    """The values that the type `kind` allows at a path such as "capacity[0].dimension"; none when it has no such list
-    there."""
+    """The values that the type `kind` allows at a path such as "capacity[0].dimension", or the fields of an object
+    there; none when it has no such list."""
     found = inspect.type_info(kind)
     for field, index in _STEP.findall(path):
         if field and (struct := _member(found, inspect.StructType)) is not None:
@@ -84,6 +91,8 @@ def choices_at(kind: Any, path: str) -> list[str]:
         return [str(value) for value in literal.values]
     if (enum := _member(found, inspect.EnumType)) is not None:
         return [str(each.value) for each in enum.cls]
+    if (struct := _member(found, inspect.StructType)) is not None:
+        return [each.encode_name for each in struct.fields]
     return []
 
 

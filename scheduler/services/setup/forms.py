@@ -19,6 +19,7 @@ from scheduler.providers.profiles import PROFILES, is_profile
 from scheduler.services.budgets.capacity_body import CapacityBody, capacities_of
 from scheduler.services.callers.keys import MadeKey
 from scheduler.services.callers.secrets import MASK, Vault
+from scheduler.services.reading.meant import did_you_mean
 from scheduler.services.reading.problems import Problems
 from scheduler.services.setup.bodies import ApiKeyBody, ConnectionBody, ResourceBody, TargetBody, given
 
@@ -175,7 +176,8 @@ def find_target(body: TargetBody, field: str, connections: Sequence[Connection])
                 raise refuse(f"{field}.model", f"{body.model} is not among the connection's allowedModels")
             return Target(connection.connection_id, body.model)
     named = body.connection_id or body.connection_name
-    raise NotFound(f"{field}: there is no connection {named}.", code="AI_CONNECTION_NOT_FOUND")
+    meant = did_you_mean(str(named), (each.name for each in connections))
+    raise NotFound(f"{field}: there is no connection {named}.{meant}", code="AI_CONNECTION_NOT_FOUND")
 
 
 async def fill_resource(setup: SetupStore, address: Address, body: ResourceBody, before: Resource | None) -> Resource:
@@ -263,7 +265,7 @@ async def resources_named(setup: SetupStore, address: Address, names: Sequence[s
     missing = [name for name in names if name not in ids and name.lower() not in ids]
     if missing:
         raise NotFound(
-            f"There is no resource {', '.join(missing[:5])}.",
+            f"There is no resource {', '.join(missing[:5])}.{did_you_mean(missing[0], (each.name for each in known))}",
             code="AI_RESOURCE_NOT_FOUND",
             details={"resources": missing[:100]},
         )

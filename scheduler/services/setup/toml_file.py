@@ -17,6 +17,7 @@ from scheduler.services.setup.bodies import Name
 
 Table = dict[str, Any]
 T = TypeVar("T")
+_MEANT = re.compile(r"(?<=did you mean )\w+(?=\?$)")
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 
 
@@ -61,6 +62,7 @@ def converted(raw: object, kind: type[T], place: str) -> T:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         field, message = located(error, kind)
+        message = _MEANT.sub(lambda meant: in_file(meant[0]), message)
         problems.add(".".join(part for part in (place, in_file(field)) if part), message)
     problems.raise_if_any()
     raise AssertionError("unreachable")

@@ -14,10 +14,12 @@ from scheduler.domain.errors import BrimError, Invalid, NotAuthorized, NotFound,
 from scheduler.services.items.check import ItemCheck
 from scheduler.services.items.terms import ResourceTerms
 from scheduler.services.reading.json_text import JsonText
+from scheduler.services.reading.meant import did_you_mean
 from scheduler.services.reading.problems import MOST_SHOWN, Problems
 from scheduler.services.uploads.lines import Line
 
 _KEPT_BYTES = 4096
+_MOST_SEARCHED = 20
 """So much of a bad line is kept, to show what it was."""
 UNKNOWN = "AI_RESOURCE_NOT_FOUND"
 FORBIDDEN = "API_KEY_RESOURCE_NOT_AUTHORIZED"
@@ -47,6 +49,8 @@ class UploadCheck:
     def __init__(self, terms: Mapping[str, ResourceTerms], default_output_tokens: int, most_line_bytes: int) -> None:
         self._check = ItemCheck(JsonText(b"{}"), terms, default_output_tokens, Problems())
         self._most_line_bytes = most_line_bytes
+        self._names = {each.resource.name for each in terms.values() if each.allowed}
+        self._searched: dict[str, str] = {}
 
     def check(self, lines: Sequence[Line]) -> list[Checked]:
         """What each line is, in order."""
@@ -65,11 +69,17 @@ class UploadCheck:
             if shown is not None:
                 return _bad(line, shown["field"], shown["errorCode"], shown["message"])
             name = msgspec.json.decode(line.text, type=_Named).resource_id
-            return _bad(line, "resourceId", UNKNOWN, f"There is no resource {name}.")
+            return _bad(line, "resourceId", UNKNOWN, f"There is no resource {name}.{self._meant(name)}")
         if self._check.forbidden and item.resource_id in self._check.forbidden.values():
             name = next(name for name, id_ in self._check.forbidden.items() if id_ == item.resource_id)
             return _bad(line, "resourceId", FORBIDDEN, f"The API key may not use {name}.")
         return item
+
+    def _meant(self, name: str) -> str:
+        """Of the first unknown names only: a million bad lines must not cost a search each."""
+        if name not in self._searched and len(self._searched) < _MOST_SEARCHED:
+            self._searched[name] = did_you_mean(name, self._names)
+        return self._searched.get(name, "")
 
 
 def _bad(line: Line, field: str, code: str, message: str) -> BadLine:

@@ -150,6 +150,10 @@ class Uploads:
         problems = Problems()
         document = JsonText(line.text)
         fields = document.fields()
+        if "type" not in fields and "request" in fields:
+            raise Invalid(
+                'line 1: must be the batch, such as {"type": "ASYNC"}; this one is an item, and these follow it.'
+            )
         if "items" in fields:
             problems.add("items", "come after the first line, one a line")
         envelope = await EnvelopeReader(document, fields, problems).read(
