@@ -20,28 +20,21 @@ import structlog
 
 from scheduler.domain.batch import Batch
 from scheduler.domain.handover import Handover, HandoverState
-from scheduler.domain.outcome import MOST_REFUSAL_BYTES, ItemOutcome
+from scheduler.domain.outcome import ItemOutcome
 from scheduler.domain.setup import Provider
 from scheduler.domain.status import FINAL_BATCH, ItemStatus
 from scheduler.domain.work import FlowRef
 from scheduler.ports.engine import Engine
 from scheduler.ports.store import Store
-from scheduler.providers.batch_api import (
-    TIMEOUT_S,
-    BatchApi,
-    BatchApiRefusal,
-    BatchApiTrouble,
-    RemoteBatch,
-    RemoteLine,
-)
+from scheduler.providers.batch_api import TIMEOUT_S, BatchApi, BatchApiRefusal, BatchApiTrouble, RemoteBatch
 from scheduler.providers.bodies import build_body
 from scheduler.providers.call import Account
-from scheduler.providers.error_bodies import problem_in, storable
-from scheduler.providers.usages import usage_in
+from scheduler.providers.error_bodies import storable
 from scheduler.services.budgets.limits import flow_ref
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.setup.catalog import Catalog, Served
 from scheduler.services.shards.access import Shards
+from scheduler.services.submissions.native_results import outcome_of
 
 PAGE = 500
 FLUSH = 200
@@ -190,7 +183,14 @@ class HandingOver:
             if file_ref is None:
                 continue
             async for line in self._api.lines(part.account, file_ref):
-                outcome = self._outcome(part, line)
+                outcome = outcome_of(
+                    line,
+                    batch_id=part.handover.batch_id,
+                    connection_id=part.account.connection_id,
+                    model=part.served.resource.targets[0].model,
+                    asked_at=part.handover.asked_at,
+                    now=self._now(),
+                )
                 if outcome is not None:
                     outcomes.append(outcome)
                 if len(outcomes) >= FLUSH:
@@ -199,45 +199,6 @@ class HandingOver:
         await self._flush(part.handover, outcomes)
         reason = remote.problem or f"The provider's batch ended as {remote.status} without this request."
         await self._fail_rest(part.handover, part.batch, "NATIVE_NO_RESULT", storable(reason))
-
-    def _outcome(self, part: Part, line: RemoteLine) -> ItemOutcome | None:
-        """What a line tells; None for one that is none of ours."""
-        if not line.custom_id.isascii() or not line.custom_id.isdigit() or len(line.custom_id) > 9:
-            return None
-        seq, answer = int(line.custom_id), line.response
-        if answer is not None and 200 <= answer.status_code < 300:
-            body = bytes(answer.body)
-            usage = usage_in(body)
-            return replace(
-                self._record_of(part, seq, ItemStatus.COMPLETED),
-                response=body,
-                response_headers={"x-request-id": answer.request_id} if answer.request_id else {},
-                prompt_tokens=usage.prompt_tokens if usage else None,
-                output_tokens=usage.output_tokens if usage else None,
-            )
-        failed = self._record_of(part, seq, ItemStatus.FAILED)
-        if answer is not None:
-            body = bytes(answer.body)
-            words = problem_in(body).message or f"The provider answered {answer.status_code}."
-            kept = body if len(body) <= MOST_REFUSAL_BYTES else None
-            status = answer.status_code if kept is not None else None
-            code = f"PROVIDER_{answer.status_code}"
-            return replace(failed, error_code=code, error_message=words, response=kept, http_status=status)
-        error = line.error
-        code = (error.code if error and error.code else "native_error").upper()[:100]
-        return replace(failed, error_code=storable(code), error_message=storable((error and error.message) or code))
-
-    def _record_of(self, part: Part, seq: int, status: ItemStatus) -> ItemOutcome:
-        return ItemOutcome(
-            batch_id=part.handover.batch_id,
-            seq=seq,
-            run=1,
-            status=status,
-            connection_id=part.account.connection_id,
-            model=part.served.resource.targets[0].model,
-            started_at=part.handover.asked_at,
-            completed_at=self._now(),
-        )
 
     async def _fail_rest(self, handover: Handover, batch: Batch, code: str, reason: str) -> None:
         """Every item of the part that has no outcome fails."""
