@@ -27,7 +27,7 @@ from api.schemas import (
 from scheduler.services.batches.dead_letters import DeadLetterView, ReplayBody, ReplayedBatch, ReplayView
 from scheduler.services.batches.delivery_views import DeliveryView
 from scheduler.services.batches.views import BatchView, ItemView
-from scheduler.services.explain.headroom import ConnectionHeadroom, ResourceHeadroom, StatusView
+from scheduler.services.explain.headroom_views import ConnectionHeadroom, ResourceHeadroom, StatusView
 from scheduler.services.explain.views import BatchExplanation, ItemExplanation
 from scheduler.services.files.views import DeletedFile, FilePage, FileView
 from scheduler.services.items.check import ItemBody

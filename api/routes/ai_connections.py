@@ -11,7 +11,7 @@ from api.auth import SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
-from scheduler.services.explain.headroom import ConnectionHeadroom
+from scheduler.services.explain.headroom_views import ConnectionHeadroom
 from scheduler.services.setup.bodies import ConnectionBody
 from scheduler.services.setup.forms import Address
 from scheduler.services.setup.views import ConnectionView, connection_view

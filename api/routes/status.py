@@ -9,7 +9,7 @@ from api.auth import AdminCaller
 from api.documentation import gives
 from api.exchange import answered
 from api.wiring import services_of
-from scheduler.services.explain.headroom import StatusView
+from scheduler.services.explain.headroom_views import StatusView
 
 router = APIRouter(tags=["operation"])
 

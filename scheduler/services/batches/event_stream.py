@@ -14,7 +14,8 @@ from scheduler.domain.ids import ItemIds
 from scheduler.domain.status import ItemStatus
 from scheduler.domain.work import Started
 from scheduler.ports.store import Store
-from scheduler.services.batches.views import encode, event_frame, item_view, one_line, running_frame
+from scheduler.services.batches.frames import event_frame, one_line, running_frame
+from scheduler.services.batches.views import encode, item_view
 from scheduler.services.callers.tenants import Tenants
 
 PAGE_EVENTS = 500

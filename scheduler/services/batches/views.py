@@ -1,11 +1,10 @@
 """Batches and items as callers see them: the contract's JSON, with bodies as the bytes that were stored.
 
-The one home of these shapes: the API answers them, SSE frames and callbacks carry them.
+The one home of these shapes: the API answers them, SSE frames (frames.py) and callbacks carry them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -13,11 +12,10 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from scheduler.domain.batch import Batch, BatchEvent, CallbackOptions, Event, Item, ItemEvent
-from scheduler.domain.errors import InvariantBroken
+from scheduler.domain.batch import Batch, CallbackOptions, Item
 from scheduler.domain.ids import ItemIds
 from scheduler.domain.status import FINAL_BATCH, BatchStatus, ItemStatus
-from scheduler.services.batches.progress import Counts, Standing, counts_of, utc_of
+from scheduler.services.batches.progress import Counts, Standing, counts_of
 from scheduler.services.budgets.capacity_body import CapacityBody, bodies_of
 from scheduler.services.explain.views import Feasibility, Outlook
 
@@ -240,51 +238,6 @@ def encode(view: Any) -> bytes:
 def encode_batch(batch: Batch) -> bytes:
     """A recorded batch as JSON, without anything live: for events and callbacks."""
     return encode(batch_view(batch, counts_of(batch, 0)))
-
-
-_ITEM_ACTIONS: Mapping[ItemStatus, str] = {
-    ItemStatus.COMPLETED: "item-completed",
-    ItemStatus.FAILED: "item-failed",
-    ItemStatus.CANCELLED: "item-cancelled",
-}
-
-
-def event_frame(event: Event, ids: ItemIds) -> bytes:
-    """The SSE frame of a numbered event."""
-    match event:
-        case BatchEvent(event_no, action, batch):
-            payload = encode_batch(batch)
-        case ItemEvent(event_no, item):
-            recorded = _ITEM_ACTIONS.get(item.status)
-            if recorded is None:
-                raise InvariantBroken(f"event {event_no} of batch {item.batch_id} has no outcome")
-            action, payload = recorded, encode(item_view(item, ids))
-    return b'id: %d\ndata: {"action":"%s","payload":%s}\n\n' % (event_no, action.encode(), one_line(payload))
-
-
-def running_frame(item: Item, ids: ItemIds, started_ms: int) -> bytes:
-    """The SSE frame of an item that started at a time of the engine: live only, without an id."""
-    shown = running_item_view(item, ids, max(item.created_at, utc_of(started_ms)))
-    return b'data: {"action":"item-running","payload":%s}\n\n' % one_line(encode(shown))
-
-
-_LINE_ENDS = (
-    (b"\r", b" "),
-    (b"\n", b" "),
-    (b"\xc2\x85", b"\\u0085"),
-    (b"\xe2\x80\xa8", b"\\u2028"),
-    (b"\xe2\x80\xa9", b"\\u2029"),
-)
-
-
-def one_line(payload: bytes) -> bytes:
-    """JSON without line ends, which would break a frame. Bodies are kept as given: between its parts
-    (never inside a string) JSON may hold CR and LF; its strings may hold Unicode's own line ends, which
-    many SSE readers split at, so those are escaped."""
-    for end, instead in _LINE_ENDS:
-        if end in payload:
-            payload = payload.replace(end, instead)
-    return payload
 
 
 def _callback_view(callback: CallbackOptions | None) -> CallbackOptionsView | None:
