@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+import msgspec
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -22,11 +23,19 @@ STALL_S: Final = 60.0
 SILENCE_S: Final = 660.0
 GRACE_S: Final = 60.0
 """Beyond the time that an upload may be silent: it is told so, and then has time to end."""
-_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b'content-length: 77\r\n\r\n{"errorCode":"TOO_LARGE","errorMessage":"The headers may have 65536 bytes."} '
-)
 _log = structlog.get_logger(__name__)
+
+
+def _refusal(status: str, code: str, message: str) -> bytes:
+    """A whole answer, for what never became a request: no path says whose form of errors it expects, so it is ours."""
+    body = msgspec.json.encode({"errorCode": code, "errorMessage": message})
+    lines = [f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(body)}"]
+    return "\r\n".join([*lines, "connection: close", "", ""]).encode() + body
+
+
+_TOO_LARGE: Final = _refusal(
+    "431 Request Header Fields Too Large", "TOO_LARGE", f"The headers may have {HEAD_BYTES} bytes."
+)
 
 
 def patience(settings: Settings) -> dict[str, float]:
@@ -84,6 +93,11 @@ class BoundedConnection(HttpToolsProtocol):
             _log.info("connection.refused", why="headers too large")
             self.transport.write(_TOO_LARGE)
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP."""
+        self.transport.write(_refusal("400 Bad Request", "MALFORMED_REQUEST", msg))
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """A request begins."""

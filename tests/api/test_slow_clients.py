@@ -86,6 +86,18 @@ async def test_a_request_that_does_not_come_to_its_end_is_cut_off(world: ApiWorl
     writer.close()
 
 
+async def test_what_is_no_http_gets_an_error_of_ours(world: ApiWorld) -> None:
+    chunked = head(world, "POST", world.batches, "transfer-encoding: chunked") + b"ZZ\r\n{}"
+    for sent in (b"hello\r\n\r\n", head(world, "BREW", world.batches), chunked):
+        reader, writer = await connect(world)
+        writer.write(sent)
+        answer = await ended(reader)
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+        body = json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert (body["errorCode"], set(body)) == ("MALFORMED_REQUEST", {"errorCode", "errorMessage"})
+        writer.close()
+
+
 async def test_requests_one_after_the_other_each_have_their_time(world: ApiWorld) -> None:
     reader, writer = await connect(world)
     for _ in range(3):
