@@ -196,17 +196,32 @@ local function wants(def, targets)
   return false
 end
 
--- Another queue as a rival for a connection, like the flows; its first flow stands for all of them.
+-- The budgets of parts of its connections that a queue's calls pass: of models, and of its pool.
+local function parts_of(def)
+  local found = {}
+  for i = 1, def.spill and #def.targets or 1 do
+    for _, id in ipairs({ def.models[i] or '', def.pools[i] or '' }) do
+      if id ~= '' then found[#found + 1] = id end
+    end
+  end
+  return found
+end
+
+-- Another queue as a rival for a connection, like the flows; its first flow stands for all of them. Last come its parts.
 local function rival_queue(name, state, stands_for, shared)
   local first = redis.call('ZRANGE', key.queue(name), 0, 0)[1]
   local one = first and rival(name, first, 0, redis.call('ZCARD', key.queue(name)), shared)
   if not one or one[4] == 0 then return nil end
-  local own = supply(state.def.budgets, shared, one[5], one[6])
+  local parts, ids = parts_of(state.def), { unpack(state.def.budgets) }
+  if not state.def.spill then
+    for _, id in ipairs(parts) do ids[#ids + 1] = id end
+  end
+  local own = supply(ids, shared, one[5], one[6])
   local at_once, per_ms = own and own[1] or math.huge, own and own[2] or math.huge
   if one[7] and one[7] + one[8] * A_MINUTE_MS < at_once + per_ms * A_MINUTE_MS then at_once, per_ms = one[7], one[8] end
   local bound = at_once < math.huge
   return { name, state.def.weight * stands_for, state.vt, one[4] * stands_for, one[5], one[6],
-           bound and at_once * stands_for, bound and per_ms * stands_for }
+           bound and at_once * stands_for, bound and per_ms * stands_for, parts }
 end
 
 function standing.load_queue(name)

@@ -91,11 +91,21 @@ def _in_queue(standing: Standing, within_ms: float) -> Load:
     return sum((rival.got(virtual, within_ms) for rival in standing.flows), standing.ahead)
 
 
-def _on_connection(standing: Standing, within_ms: float) -> Load:
-    """What passes the connections' budgets before the entry, if that takes so long."""
+def _on_connection(standing: Standing, within_ms: float, part: str = "") -> Load:
+    """What passes the connections' budgets before the entry, if that takes so long; or that of a part: of a model, or
+    of a pool."""
     queue, in_queue = standing.queue, _in_queue(standing, within_ms)
     virtual = queue.tag + in_queue.service / queue.weight
-    return sum((rival.got(virtual, within_ms) for rival in standing.queues), in_queue)
+    rivals = [rival for rival in standing.queues if not part or part in rival.parts]
+    return sum((rival.got(virtual, within_ms) for rival in rivals), in_queue)
+
+
+def _through(standing: Standing, group: Sequence[str], within_ms: float) -> tuple[tuple[Account, Load], ...]:
+    """The budgets of a target, the connection's first, each with what passes it before the entry and the entry."""
+    return tuple(
+        (_account(standing, budget), _on_connection(standing, within_ms, budget if at else "") + standing.cost)
+        for at, budget in enumerate(group)
+    )
 
 
 def _limits(standing: Standing, run_ms: float | None) -> tuple[tuple[Bound, ...], Load]:
@@ -117,10 +127,10 @@ def _limits(standing: Standing, run_ms: float | None) -> tuple[tuple[Bound, ...]
         found, account = _agreed(through_queue(_account(standing, budget)), settled)
         bounds.append(Bound(found.at_ms, found.binding, account, found))
     at_ms = NEVER
-    groups = [tuple(_account(standing, budget) for budget in group) for group in _targets(standing)]
+    groups = _targets(standing)
     if groups:
         found, account = _agreed(
-            lambda ms: admission_by_many(groups, _on_connection(standing, ms) + cost, cost, run_ms), settled
+            lambda ms: admission_by_many([_through(standing, group, ms) for group in groups], cost, run_ms), settled
         )
         bounds.append(Bound(found.at_ms, found.binding, account, found))
         at_ms = found.at_ms

@@ -98,13 +98,14 @@ class Account:
 class Rival:
     """Someone who shares what we wait for, or some of them told of as one. tag: its virtual start time, weight: its
     share. left: all that it has. supply: what limits of its own let it have, as (requests now, requests a ms); None: it
-    has none."""
+    has none. parts: of a queue: the budgets of models and pools that it passes beside those of its connections."""
 
     name: str
     weight: float
     tag: float
     left: Load
     supply: tuple[float, float] | None = None
+    parts: frozenset[str] = frozenset()
 
     def got(self, virtual: float, within_ms: float) -> Load:
         """What it gets until its queue or connection reaches a virtual time, which takes so long (endless: whatever it

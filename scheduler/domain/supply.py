@@ -8,6 +8,7 @@ free their places one by one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -74,14 +75,17 @@ def admission(account: Account, load: Load, cost: Load, run_ms: float | None) ->
     return latest
 
 
-def admission_by_many(
-    accounts: list[tuple[Account, ...]], load: Load, cost: Load, run_ms: float | None
-) -> tuple[Admission, Account]:
-    """When `load` is through, if each target (a group of accounts that must all admit) takes a share of it as it can;
-    with the account that holds it back most where the last piece goes. Expects at least one target."""
-    alone = [_slowest(group, load, cost, run_ms) for group in accounts]
+Target = Sequence[tuple[Account, Load]]
+"""Accounts that must all admit what goes to one target, each with all that wants to pass it."""
+
+
+def admission_by_many(targets: Sequence[Target], cost: Load, run_ms: float | None) -> tuple[Admission, Account]:
+    """When all is through, if each target takes a share of it as it can; with the account that holds it back most where
+    the last piece goes. Expects at least one target."""
+    alone = [_slowest(target, 1.0, cost, run_ms) for target in targets]
     best = min(alone, key=lambda found: found[0].at_ms)
-    if len(accounts) == 1 or best[0].at_ms <= 0 or load.requests <= 1:
+    most = max(load.requests for target in targets for _, load in target)
+    if len(targets) == 1 or best[0].at_ms <= 0 or most <= 1:
         return best
     high = best[0].at_ms
     if high == NEVER:
@@ -89,26 +93,26 @@ def admission_by_many(
     low = 0.0
     for _ in range(40):
         middle = (low + high) / 2
-        if sum(_share_by(group, load, cost, run_ms, middle) for group in accounts) >= 1.0:
+        if sum(_share_by(target, cost, run_ms, middle) for target in targets) >= 1.0:
             high = middle
         else:
             low = middle
     return replace(best[0], at_ms=high), best[1]
 
 
-def _slowest(group: tuple[Account, ...], load: Load, cost: Load, run_ms: float | None) -> tuple[Admission, Account]:
-    found = [(admission(account, load, cost, run_ms), account) for account in group]
+def _slowest(target: Target, share: float, cost: Load, run_ms: float | None) -> tuple[Admission, Account]:
+    found = [(admission(account, load.times(share), cost, run_ms), account) for account, load in target]
     return max(found, key=lambda one: one[0].at_ms)
 
 
-def _share_by(group: tuple[Account, ...], load: Load, cost: Load, run_ms: float | None, at_ms: float) -> float:
-    """The share of `load` that a target has let through at a time, by bisection."""
-    if _slowest(group, load, cost, run_ms)[0].at_ms <= at_ms:
+def _share_by(target: Target, cost: Load, run_ms: float | None, at_ms: float) -> float:
+    """The share of all that a target has let through at a time, by bisection."""
+    if _slowest(target, 1.0, cost, run_ms)[0].at_ms <= at_ms:
         return 1.0
     low, high = 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2
-        if _slowest(group, load.times(middle), cost, run_ms)[0].at_ms <= at_ms:
+        if _slowest(target, middle, cost, run_ms)[0].at_ms <= at_ms:
             low = middle
         else:
             high = middle

@@ -80,10 +80,11 @@ def _ahead(told: Any, mean: Load) -> Load:
 
 
 def _rival(row: Sequence[Any]) -> Rival:
-    """Its supply is left out, or false, where it has none."""
-    name, weight, tag, entries, in_tokens, out_tokens, *supply = row
+    """Its supply is left out, or false, where it has none; so are its parts."""
+    name, weight, tag, entries, in_tokens, out_tokens, *more = row
     left = Load(entries, entries * in_tokens, entries * out_tokens)
-    return Rival(name, weight, tag, left, (supply[0], supply[1]) if supply and supply[0] is not False else None)
+    supply = (more[0], more[1]) if more and more[0] is not False else None
+    return Rival(name, weight, tag, left, supply, frozenset(_listed(more[2])) if len(more) > 2 else frozenset())
 
 
 def _account(told: Any) -> Account:
