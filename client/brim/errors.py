@@ -34,6 +34,10 @@ class ConfigurationError(BrimError):
     """An argument or environment variable is missing or unusable; the message names both."""
 
 
+class MissingSettings(ConfigurationError):
+    """Neither an argument nor a variable says where Brim is, or who we are; the message names all of them."""
+
+
 class InvalidJsonl(BrimError, ValueError):
     """A JSONL file breaks a rule; the message names the line."""
 

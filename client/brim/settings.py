@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, MissingSettings
 
 _VARIABLES: Mapping[str, str] = {
     "base_url": "BRIM_URL",
@@ -65,7 +65,7 @@ def _found(given: Mapping[str, str | None], variables: Mapping[str, str]) -> Map
             found[name] = chosen.strip()
     missing = [f"{name} (or {_VARIABLES[name]})" for name in given if name not in found]
     if missing:
-        raise ConfigurationError("missing " + ", ".join(missing))
+        raise MissingSettings("missing " + ", ".join(missing))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -107,8 +108,16 @@ def test_the_command_says_what_binds_each_resource_of_a_batch(brim: FakeBrim, ru
     will_answer(brim, BATCH)
     done = run("explain", "b1")
     assert "connection open[ai] MINUTE requests" in done.out
+    assert "items: 7 waiting, 1 running" in done.out
     will_answer(brim, BATCH)
     assert run("explain", "b1", "--json").json == [BATCH]
+
+
+def test_what_is_over_is_told_in_the_past(brim: FakeBrim, run: Brim) -> None:
+    will_answer(brim, {"message": "It has ended.", "expectedEnd": "2020-01-01T00:00:00Z"})
+    lines = run("explain", "b1").out.splitlines()
+    assert lines[0] == "It has ended."
+    assert re.fullmatch(r"ended: 2020-01-01 00:00:00 UTC \(\d+ d \d\d h ago\)", lines[1])
 
 
 def test_the_command_shows_parked_connections_and_resumes_one(brim: FakeBrim, run: Brim) -> None:

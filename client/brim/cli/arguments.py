@@ -99,10 +99,11 @@ class Connections:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
-    """`brim cancel`."""
+class Control:
+    """`brim cancel`, `brim pause` and `brim resume`."""
 
     batch_id: str
+    verb: Literal["cancel", "pause", "resume"]
     json: bool
 
 
@@ -115,7 +116,7 @@ class Results:
     status: str | None
 
 
-ItemCommand = Submit | Watch | Get | List | Explain | Connections | Cancel | Results | Mending
+ItemCommand = Submit | Watch | Get | List | Explain | Connections | Control | Results | Mending
 Command = ItemCommand | Validate | RunFile | CancelFile
 
 
@@ -146,8 +147,8 @@ def _item_command(parser: argparse.ArgumentParser, found: argparse.Namespace) ->
             return Explain(found.batch, found.item, found.json)
         case "connections":
             return Connections(found.resume, found.json)
-        case "cancel":
-            return Cancel(found.batch, found.json)
+        case "cancel" | "pause" | "resume":
+            return Control(found.batch, found.command, found.json)
         case "results":
             return Results(found.batch, found.output, found.status)
         case _:
@@ -225,8 +226,12 @@ def _parser() -> argparse.ArgumentParser:
     add_batch(commands)
     add_validate(commands)
 
-    cancel = commands.add_parser("cancel", parents=[json], help="stop a batch")
-    cancel.add_argument("batch", metavar="BATCH")
+    for verb, does in (
+        ("pause", "hold what waits of a batch"),
+        ("resume", "let a paused batch go on"),
+        ("cancel", "stop a batch"),
+    ):
+        commands.add_parser(verb, parents=[json], help=does).add_argument("batch", metavar="BATCH")
 
     results = commands.add_parser("results", parents=[json], help="fetch the items that have ended, as JSONL")
     results.add_argument("batch", metavar="BATCH")

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, assert_never
 
 from ..client import Client
 from ..errors import ConfigurationError, ConnectionFailed, Invalid
 from ..records import Batch, Event
 from ..submission import CallbackOptions, CreateOptions
-from .arguments import Cancel, Connections, Explain, Get, List, Results, Submit, Watch
+from .arguments import Connections, Control, Explain, Get, List, Results, Submit, Watch
 from .exit_codes import ExitCode
 from .explaining import print_connections, print_explanation
 from .output import print_batch, print_batches, print_items, say, write_event, write_items, write_json
@@ -108,13 +108,26 @@ def connections(client: Client, command: Connections) -> ExitCode:
     return ExitCode.OK
 
 
-def cancel(client: Client, command: Cancel) -> ExitCode:
-    """Stop a batch. One that had ended already stays as it is, which is no error."""
-    batch = client.cancel(command.batch_id)
+def control(client: Client, command: Control) -> ExitCode:
+    """Stop a batch, hold what waits of it, or let that go on. To stop one that has ended is no error."""
+    match command.verb:
+        case "cancel":
+            batch = client.cancel(command.batch_id)
+        case "pause":
+            batch = client.pause(command.batch_id)
+        case "resume":
+            batch = client.resume(command.batch_id)
+        case _:
+            assert_never(command.verb)
     if command.json:
         write_json(batch.raw)
-    else:
+        return ExitCode.OK
+    if command.verb == "cancel":
+        if batch.is_final and batch.status != "CANCELLED":
+            say("it had ended, and stays as it is")
         print(summary(batch))
+    else:
+        print(f"batch {batch.batch_id} {'is held; what runs of it ends by itself' if batch.paused else 'goes on'}")
     return ExitCode.OK
 
 

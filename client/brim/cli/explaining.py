@@ -15,17 +15,27 @@ def print_explanation(found: Explanation) -> None:
     """Why it waits: the words first, then the figures, then what each resource of a batch waits on."""
     console().print(plain(found.message))
     now = datetime.now(UTC)
-    for name, at in (("starts", found.earliest_start), ("ends", found.expected_end)):
+    for name, past, at in (("starts", "started", found.earliest_start), ("ends", "ended", found.expected_end)):
         if at is not None:
-            print(f"{name}: {moment(at)} (in {seconds((at - now).total_seconds())})")
+            left_s = (at - now).total_seconds()
+            print(f"{past if left_s < 0 else name}: {moment(at)} ({_from_now(left_s)})")
+    resources = [each for each in found.raw.get("resources") or () if isinstance(each, Mapping)]
+    if resources:
+        waiting, running = (sum(int(each.get(name) or 0) for each in resources) for name in ("waiting", "running"))
+        print(f"items: {waiting:,} waiting, {running:,} running")
     if found.requests_ahead:
         print(f"ahead: {found.requests_ahead:,} requests")
     limits = [each for each in found.raw.get("limits") or () if isinstance(each, Mapping)]
     if limits:
         _print_limits(limits)
-    resources = [each for each in found.raw.get("resources") or () if isinstance(each, Mapping)]
     if len(resources) > 1:
         _print_resources(resources)
+
+
+def _from_now(left_s: float) -> str:
+    if left_s < 0:
+        return f"{seconds(-left_s)} ago"
+    return f"in {seconds(left_s)}" if left_s >= 1 else "now"
 
 
 def print_connections(found: Sequence[Connection]) -> None:

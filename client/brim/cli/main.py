@@ -9,12 +9,12 @@ from io import TextIOWrapper
 from typing import assert_never
 
 from ..client import Client
-from ..errors import BrimError
+from ..errors import BrimError, MissingSettings
 from ..file_batches import FileBatches
 from .arguments import (
-    Cancel,
     Command,
     Connections,
+    Control,
     Explain,
     Get,
     ItemCommand,
@@ -26,7 +26,7 @@ from .arguments import (
     parse,
 )
 from .batch_run import PATIENT, cancel_file, run_file
-from .commands import cancel, connections, explain, get, list_batches, results, submit, watch
+from .commands import connections, control, explain, get, list_batches, results, submit, watch
 from .exit_codes import ExitCode, exit_code_of
 from .file_arguments import CancelFile, RunFile, Validate
 from .mending import mend
@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return ExitCode.INTERRUPTED
+    except MissingSettings as error:
+        say(f"{error}\n  brim-server up prints lines that set them; a key is shown when it is made")
+        return exit_code_of(error)
     except BrimError as error:
         say(str(error))
         return exit_code_of(error)
@@ -92,8 +95,8 @@ def _run_items(command: ItemCommand, where: Where) -> ExitCode:
                 return explain(client, command)
             case Connections():
                 return connections(client, command)
-            case Cancel():
-                return cancel(client, command)
+            case Control():
+                return control(client, command)
             case Results():
                 return results(client, command)
             case DeadList() | DeadReplay() | Retry() | DeliveriesList() | DeliveriesReplay():

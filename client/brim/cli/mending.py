@@ -22,6 +22,8 @@ def mend(client: Client, command: Mending) -> ExitCode:
             _replay_dead(client, command)
         case Retry():
             batch = client.retry(command.batch_id, command.items)
+            if batch.is_final:
+                say("nothing failed, so nothing runs again")
             if command.json:
                 write_json(batch.raw)
             else:

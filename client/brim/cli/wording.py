@@ -73,7 +73,7 @@ def summary(batch: Batch) -> str:
         took_s = (batch.completed_at - batch.created_at).total_seconds()
         text += f", in {seconds(took_s)}"
         if took_s >= 1:
-            text += f" ({rate(batch.finished / took_s)})"
+            text += f" ({rate((batch.completed + batch.failed) / took_s)})"
     return text
 
 

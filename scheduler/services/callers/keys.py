@@ -84,7 +84,7 @@ def has_scope(principal: Principal, scope: str) -> bool:
 def require_scope(principal: Principal, *scopes: str) -> None:
     """Raise NotAuthorized unless the caller has one of the scopes."""
     if not any(has_scope(principal, scope) for scope in scopes):
-        raise NotAuthorized(f"The API key lacks the scope {' or '.join(scopes)}.")
+        raise NotAuthorized(f"The API key lacks the scope {' or '.join(scopes)}; the admin key has all.")
 
 
 def require_resource(principal: Principal, resource: Resource) -> None:

@@ -126,7 +126,7 @@ class Explaining:
             deadline=batch.deadline,
             meets_deadline=_in_time(batch, end),
             resources=told,
-            message=in_words(state, hold, min(starts, default=None)),
+            message=in_words(state, hold, min(starts, default=None), what="Its next item"),
         )
 
     async def outlook(self, batch: Batch) -> Outlook | None:

@@ -7,8 +7,8 @@ from datetime import datetime
 from scheduler.services.explain.views import LimitHold, State
 
 
-def in_words(state: State, hold: LimitHold | None, start: datetime | None) -> str:
-    """One sentence or two on why something waits."""
+def in_words(state: State, hold: LimitHold | None, start: datetime | None, *, what: str = "It") -> str:
+    """One sentence or two on why something waits. what: starts at `start`."""
     match state:
         case "finished":
             return "It has ended."
@@ -19,7 +19,7 @@ def in_words(state: State, hold: LimitHold | None, start: datetime | None) -> st
         case _:
             if hold is None:
                 return "Nothing holds it back but free slots of workers."
-            return f"{held_by(hold)}.{_starting(start)}"
+            return f"{held_by(hold)}.{_starting(what, start)}"
 
 
 def held_by(hold: LimitHold) -> str:
@@ -73,8 +73,8 @@ def _within(whose: str) -> str:
     return whose if whose.startswith("API ") else f"{whose[0].lower()}{whose[1:]}"
 
 
-def _starting(start: datetime | None) -> str:
-    return f" It starts at {_shown(start)} at the earliest." if start is not None else ""
+def _starting(what: str, start: datetime | None) -> str:
+    return f" {what} starts at {_shown(start)} at the earliest." if start is not None else ""
 
 
 def _shown(at: datetime) -> str:
