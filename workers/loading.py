@@ -24,6 +24,7 @@ from workers.committer import Committer, Finished
 from workers.decision import Record
 from workers.duty import backoff_s, pause
 from workers.holdings import Held, Holdings, is_suspect
+from workers.reserves import Reserves
 from workers.returns import Returning, Returns, Settling
 from workers.triage import Drop, Lessen, MoveOn, Send, Settle, triage, uuid_of
 
@@ -47,6 +48,7 @@ class Loading:
         committer: Committer,
         returns: Returns,
         attempts: Attempts,
+        reserves: Reserves,
         database_clock: DatabaseClock,
         clock: Callable[[], float],
         wall: WallClock,
@@ -59,6 +61,7 @@ class Loading:
         self._committer = committer
         self._returns = returns
         self._attempts = attempts
+        self._reserves = reserves
         self._database_clock = database_clock
         self._clock = clock
         self._wall = wall
@@ -96,6 +99,7 @@ class Loading:
         if not jobs:
             return
         self._mark_running(jobs)
+        self._reserves.correct(shard, ((job.held, job.item) for job in jobs))
         suspects = [job for job in jobs if is_suspect(job.held)]
         await self._start([job for job in jobs if not is_suspect(job.held)] if suspects else jobs)
         if suspects and await self._note_crashes(suspects):
@@ -115,7 +119,7 @@ class Loading:
         try:
             return self._sort_out(held, loaded)
         except Exception:
-            _log.exception("claim.unreadable", batch=held.lease.ref.flow.batch_id, seq=held.lease.ref.position)
+            _log.exception("claim.unreadable", batch_id=held.lease.ref.flow.batch_id, seq=held.lease.ref.position)
             self._returns.hand_back([held], UNUSABLE_MS)
             return None
 

@@ -35,6 +35,7 @@ from workers.parker import Parker
 from workers.reclaimer import Reclaimer
 from workers.refiller import Refiller
 from workers.renewer import Renewer
+from workers.reserves import Reserves
 from workers.returns import Returns
 from workers.wakes import Bell, Wakes
 
@@ -93,6 +94,7 @@ class Pipeline:
             self.committer,
             self._returns,
             self._attempts,
+            Reserves(engine, self._learner.likely),
             database_clock,
             clock,
             wall,

@@ -182,6 +182,14 @@ def renew_arguments(leases: Sequence[tuple[LeaseRef, int | None]]) -> list[Any]:
     return args
 
 
+def amend_arguments(leases: Sequence[tuple[LeaseRef, int]]) -> list[Any]:
+    """Triples of amend."""
+    args: list[Any] = []
+    for ref, out_tokens in leases:
+        args += (*lease_argument(ref), out_tokens)
+    return args
+
+
 def settle_arguments(settlements: Sequence[Settlement], doorbells: Sequence[Doorbell]) -> list[Any]:
     """ARGV[2…] of settle."""
     args: list[Any] = [len(settlements)]
@@ -263,7 +271,7 @@ def read_reclaim(reply: Any, epoch: int) -> tuple[int, tuple[Lease, ...]]:
 
 
 def read_lost(verb: bytes, reply: Any, refs: Sequence[LeaseRef]) -> frozenset[LeaseRef]:
-    """RETURNS of renew, settle and release: indices of the leases that are lost."""
+    """RETURNS of renew, amend, settle and release: indices of the leases that are lost."""
     match reply:
         case [answer, *lost] if answer == verb:
             return frozenset(refs[index] for index in lost)

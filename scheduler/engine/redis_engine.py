@@ -257,6 +257,11 @@ class RedisEngine:
         reply = await self._run("renew", shard, lease_ms, *codec.renew_arguments(leases))
         return codec.read_lost(b"renewed", reply, [ref for ref, _ in leases])
 
+    async def amend(self, shard: int, leases: Sequence[tuple[LeaseRef, int]]) -> frozenset[LeaseRef]:
+        """Reserve for their answers what is likely now; answers the lost ones."""
+        reply = await self._run("amend", shard, *codec.amend_arguments(leases))
+        return codec.read_lost(b"amended", reply, [ref for ref, _ in leases])
+
     async def settle(
         self, shard: int, settlements: Sequence[Settlement], doorbells: Sequence[Doorbell] = ()
     ) -> frozenset[LeaseRef]:

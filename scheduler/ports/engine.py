@@ -151,6 +151,11 @@ class Engine(Protocol):
         """Prolong leases by lease_ms from now; each with sent_ago_ms (None: unsent). Answers those that are lost."""
         ...
 
+    async def amend(self, shard: int, leases: Sequence[tuple[LeaseRef, int]]) -> frozenset[LeaseRef]:
+        """Reserve so many tokens for the answers of calls under way, in place of what their entries said; at most 128.
+        Less is given back where it was booked, more is booked now. Answers those that are lost."""
+        ...
+
     async def settle(
         self, shard: int, settlements: Sequence[Settlement], doorbells: Sequence[Doorbell] = ()
     ) -> frozenset[LeaseRef]:

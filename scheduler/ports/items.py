@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from scheduler.domain.batch import Endpoint, Item
+from scheduler.domain.output_length import OutputGuess
 from scheduler.domain.status import BatchStatus
 from scheduler.domain.work import Entry
 
@@ -17,7 +18,7 @@ from scheduler.domain.work import Entry
 class LoadedItem:
     """What a dispatcher needs of a claimed entry. finished: this run has an outcome already, or the run is not the
     current one: settle without a call. batch_status CANCELLED: do not send. out_tokens: the reserve for its answer that
-    it was accepted with. max_retries: the batch's, in place of the resource's."""
+    it was accepted with. max_retries: the batch's, in place of the resource's. guess: that reserve is one."""
 
     batch_id: UUID
     seq: int
@@ -32,6 +33,7 @@ class LoadedItem:
     request: bytes
     out_tokens: int
     max_retries: int | None = None
+    guess: OutputGuess | None = None
 
 
 @dataclass(frozen=True, slots=True)

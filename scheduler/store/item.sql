@@ -23,7 +23,7 @@ ORDER BY wanted.seq;
 SELECT s.epoch, clock_timestamp() AS database_now, l.*
 FROM shards s LEFT JOIN LATERAL (
     SELECT b.batch_id, i.seq, w.run, b.status, b.deadline, b.wants_item_update, b.max_retries, f.resource_id, i.endpoint, i.request,
-        i.out_tokens,
+        i.out_tokens, i.out_copies, i.out_most,
         coalesce((SELECT r.run FROM item_runs r WHERE r.batch_id = w.batch_id AND r.seq = w.seq), 1) AS current_run,
         (SELECT true FROM outcomes o
          WHERE o.batch_id = w.batch_id AND o.seq = w.seq AND o.run = w.run) AS has_outcome

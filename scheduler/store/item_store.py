@@ -71,6 +71,7 @@ class PostgresItemStore:
                     request=row["request"],
                     out_tokens=row["out_tokens"],
                     max_retries=row["max_retries"],
+                    guess=None if row["out_copies"] is None else OutputGuess(row["out_copies"], row["out_most"]),
                 )
                 for row in rows
                 if row["batch_id"] is not None

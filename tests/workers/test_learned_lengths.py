@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from scheduler.bootstrap import open_core
 from scheduler.domain.batch import BatchChange
 from scheduler.domain.capacity import Capacity, Period
 from scheduler.domain.output_length import LEAST_SEEN, OutputGuess
-from scheduler.domain.work import Claimed
+from scheduler.domain.work import Claimed, LeaseRef
 from scheduler.ports.learned import LearnedOutput, LearnedOutputStore
 from scheduler.services.batches.control_state import tell_control_state
 from scheduler.settings import Settings
@@ -93,6 +93,7 @@ async def test_a_batch_is_reserved_by_its_own_answers_beside_another_on_its_reso
     limit = (Capacity(Period.MINUTE, tokens=10_000_000),)
     resource = await world.resource(await world.connection(provider.base_url, capacity=limit))
     reserves: dict[UUID, dict[int, int]] = defaultdict(dict)
+    amended: dict[UUID, dict[int, int]] = defaultdict(dict)
 
     async with open_core(make_settings(window_entries=WINDOW, worker_concurrency=20)) as core:
         claim = core.engine.claim
@@ -103,7 +104,15 @@ async def test_a_batch_is_reserved_by_its_own_answers_beside_another_on_its_reso
                 reserves[UUID(lease.ref.flow.batch_id)][lease.entry.position] = lease.entry.out_tokens
             return claimed
 
+        amend = core.engine.amend
+
+        async def amend_and_note(shard: int, leases: Sequence[tuple[LeaseRef, int]]) -> frozenset[LeaseRef]:
+            for ref, tokens in leases:
+                amended[UUID(ref.flow.batch_id)][ref.position] = tokens
+            return await amend(shard, leases)
+
         monkeypatch.setattr(core.engine, "claim", claim_and_note)
+        monkeypatch.setattr(core.engine, "amend", amend_and_note)
         near = World(core, world.workspace_id, world.environment_id)
         batches = {
             kind: await near.submit(
@@ -132,8 +141,14 @@ async def test_a_batch_is_reserved_by_its_own_answers_beside_another_on_its_reso
                 assert (await near.ended(batch)).completed == ITEMS
 
     long, short = (reserves[batches[kind].batch_id] for kind in ("long", "short"))
-    # What lay in the windows kept its first estimate; all that came from Postgres after has the batch's own.
+    # What lay in the windows kept its first estimate, until it was claimed; all that came from Postgres after has the
+    # batch's own.
     assert {each[position] for each in (long, short) for position in range(1, WINDOW + 1)} == {DEFAULT}
     later = range(3 * WINDOW, ITEMS + 1)
     assert all(LENGTHS["long"] <= long[position] <= 1.1 * LENGTHS["long"] for position in later)
     assert {short[position] for position in later} == {LENGTHS["short"]}
+    for kind, length in LENGTHS.items():
+        corrected = amended[batches[kind].batch_id]
+        assert WINDOW in corrected
+        assert all(length <= tokens <= 1.1 * length for tokens in corrected.values())
+        assert not corrected.keys() & set(later)
