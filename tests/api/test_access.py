@@ -140,7 +140,7 @@ async def test_health_metrics_and_status(world: ApiWorld) -> None:
     assert (await world.client.get("/health/ready")).json() == {"status": "ready"}
     metrics = await world.client.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")
-    await world.core.store.shards.beat("w-1", "worker", {"inFlight": 3})
+    await world.core.store.shards.beat("w-1", "worker", {"inFlight": 3, "metrics": {"brim_in_flight": 3.0}})
     await world.create(3)
     status = (await world.admin.get("/v1/status")).json()
     assert [(each["holder"], each["info"]) for each in status["workers"]] == [("w-1", {"inFlight": 3})]

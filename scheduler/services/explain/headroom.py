@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from scheduler.domain.setup import Connection, Resource
@@ -74,7 +75,7 @@ class Readings:
             queues += [QueueView(*queue, waiting) for queue, waiting in depths.queues.items()]
         return StatusView(
             workers=[
-                ProcessView(each["holder"], each["kind"], each["beat_at"], dict(each["info"]))
+                ProcessView(each["holder"], each["kind"], each["beat_at"], _for_people(each["info"]))
                 for each in alive
                 if each["kind"] == "worker"
             ],
@@ -121,3 +122,8 @@ class Readings:
             for each, budget in zip(connections, ids, strict=True)
         ]
         return found, oldest
+
+
+def _for_people(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a process tells of itself, without its hundred figures for GET /metrics."""
+    return {name: value for name, value in info.items() if name != "metrics"}
