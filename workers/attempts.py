@@ -112,7 +112,7 @@ class Attempts:
             await self._attempt(job)
         except Exception:
             # A lease that is kept without being worked on would be renewed for ever: let it expire.
-            _log.exception("attempt.lost", seq=job.item.seq, batch=str(job.item.batch_id))
+            _log.exception("attempt.lost", seq=job.item.seq, batch_id=str(job.item.batch_id))
             self._holdings.drop(job.held)
 
     async def _attempt(self, job: Job) -> None:
@@ -138,7 +138,7 @@ class Attempts:
             self._returns.hand_back([held])  # a call that left stays charged all the same
             raise
         except Exception:
-            _log.exception("attempt.failed", batch=held.lease.ref.flow.batch_id, seq=held.lease.ref.position)
+            _log.exception("attempt.failed", batch_id=held.lease.ref.flow.batch_id, seq=held.lease.ref.position)
             end = Retry("An internal error of the scheduler.", "INTERNAL_ERROR")
         self._holdings.free_slot(held)
         await self._end(job, end)
@@ -259,7 +259,7 @@ class Attempts:
             level,
             "attempt.ended",
             end=name,
-            batch=held.lease.ref.flow.batch_id,
+            batch_id=held.lease.ref.flow.batch_id,
             seq=entry.position,
             run=entry.run,
             attempts=entry.attempts,

@@ -33,7 +33,7 @@ class Outage:
             self._since_s, self._told_after_s = now_s, TOLD_AFTER_S
         lasted_s = now_s - self._since_s
         if lasted_s >= self._told_after_s:
-            _log.warning("duty.store_unavailable", duty=self._duty, for_s=round(lasted_s, 1), problem=problem)
+            _log.warning("duty.store_unavailable", duty=self._duty, for_s=round(lasted_s, 1), reason=problem)
             self._told_after_s = 2 * lasted_s
 
     def over(self, now_s: float) -> None:

@@ -60,7 +60,7 @@ class Hander:
         except (BatchApiTrouble, Unavailable) as problem:
             tries = handover.tries + 1
             delay_s = min(LONGEST_AGAIN_S, FIRST_AGAIN_S * 2 ** min(tries - 1, 10))
-            _log.warning("handover.waits", batch=str(handover.batch_id), reason=str(problem), tries=tries)
+            _log.warning("handover.waits", batch_id=str(handover.batch_id), reason=str(problem), tries=tries)
             await self._store.put_off(self._holder, replace(handover, tries=tries), delay_s)
             return False
         await self._store.put_off(self._holder, replace(handover, tries=0), self._poll_s)

@@ -81,7 +81,7 @@ class Outbox(Generic[T]):
                     waiting[:0] = messages
                     failures += 1
                     if failures == 1:
-                        _log.warning("outbox.waiting", outbox=self._name, shard=shard, problem=problem.message)
+                        _log.warning("outbox.waiting", outbox=self._name, shard=shard, reason=problem.message)
                     await asyncio.sleep(backoff_s(failures))
                 except Exception:
                     # A lease that is kept without being worked on would be renewed for ever: let it expire.
@@ -94,5 +94,5 @@ class Outbox(Generic[T]):
         try:
             await self._on_lost(shard)
         except Unavailable as problem:
-            _log.warning("outbox.shard_lost", outbox=self._name, shard=shard, problem=problem.message)
+            _log.warning("outbox.shard_lost", outbox=self._name, shard=shard, reason=problem.message)
             await asyncio.sleep(backoff_s(1))

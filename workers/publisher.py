@@ -96,7 +96,7 @@ class Publisher:
             except Unavailable as problem:
                 self._drop(submission.batch_id)
                 self._resting[submission.batch_id] = self._clock() + REST_S
-                _log.warning("submission.waits", batch=str(submission.batch_id), problem=problem.message)
+                _log.warning("submission.waits", batch_id=str(submission.batch_id), reason=problem.message)
                 continue
             lines, ended = lines + step.lines, ended + step.ended
         self._busy = bool(lines or ended)
@@ -125,7 +125,7 @@ class Publisher:
         if step.ended or step.lost:
             self._drop(batch_id)
         if step.ended:
-            _log.info("submission.ended", batch=str(batch_id), ending=submission.due_ending.value)
+            _log.info("submission.ended", batch_id=str(batch_id), ending=submission.due_ending.value)
         return step
 
     async def _stop_overdue(self, submission: Submission) -> bool:
@@ -136,7 +136,7 @@ class Publisher:
         # The canceller does the rest: it makes the flows dead and records what was left.
         stopped = await self._store.stop(submission.environment_id, submission.batch_id, expired=True)
         if stopped:
-            _log.info("submission.expired", batch=str(submission.batch_id))
+            _log.info("submission.expired", batch_id=str(submission.batch_id))
         return stopped
 
     async def _sweep(self) -> None:

@@ -39,7 +39,7 @@ class Refiller:
         try:
             self._orders.put_nowait((shard, order))
         except asyncio.QueueFull:
-            _log.warning("refill.dropped", shard=shard, batch=order.flow.batch_id)
+            _log.warning("refill.dropped", shard=shard, batch_id=order.flow.batch_id)
 
     def stop_waiting(self) -> None:
         """Let one waiting run_once return."""

@@ -53,7 +53,7 @@ class Sealer:
         batch = await self._store.uploads.seal(upload.batch_id, "The upload stopped before its end.")
         if batch is None:
             return
-        _log.warning("upload.sealed", batch=str(batch.batch_id), items=batch.total_items)
+        _log.warning("upload.sealed", batch_id=str(batch.batch_id), items=batch.total_items)
         flows = await self._store.batches.flows(batch.batch_id)
         if not flows:
             return
@@ -73,4 +73,4 @@ class Sealer:
         for after in range(0, upload.stored, CHUNK):
             await self._store.uploads.sweep(upload.batch_id, after_seq=after, up_to_seq=after + CHUNK)
         await self._store.uploads.forget(upload.batch_id)
-        _log.warning("upload.swept", batch=str(upload.batch_id), items=upload.stored)
+        _log.warning("upload.swept", batch_id=str(upload.batch_id), items=upload.stored)

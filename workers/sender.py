@@ -181,7 +181,7 @@ class Sender:
             self._recorded.set()
         except Exception:
             # Its lease expires and it is tried again; the log must tell, but never the payload.
-            _log.exception("delivery.failed", delivery=str(delivery.delivery_id))
+            _log.exception("delivery.failed", delivery_id=str(delivery.delivery_id))
         finally:
             if not recorded:
                 self._leases.drop([delivery.delivery_id])
@@ -215,7 +215,7 @@ class Sender:
                 return DeliveryResult(delivery.delivery_id, False, retry_at, None, answer.status, problem)
             case Dead():
                 metrics.DELIVERIES.labels("dead").inc()
-                _log.warning("delivery.died", delivery=str(delivery.delivery_id), reason=verdict.reason)
+                _log.warning("delivery.died", delivery_id=str(delivery.delivery_id), reason=verdict.reason)
                 return DeliveryResult(delivery.delivery_id, False, None, verdict.reason, answer.status)
             case _:
                 assert_never(verdict)

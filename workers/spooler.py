@@ -102,7 +102,7 @@ class Spooler:
             step = await spooling.step(submission, self._utc_now())
         except Unavailable as problem:
             self._drop(batch_id)
-            _log.warning("spool.waits", batch=str(batch_id), problem=problem.message)
+            _log.warning("spool.waits", batch_id=str(batch_id), reason=problem.message)
             return 0, False
         if step.status.is_final:
             self._finish(batch_id)

@@ -63,7 +63,7 @@ class Sweeping:
                 await self._recovery.ensure(lost.shard)
                 continue
             if swept:
-                _log.info("batch.items_swept", batch=str(batch.batch_id), items=swept, status=verdict.status.value)
+                _log.info("batch.items_swept", batch_id=str(batch.batch_id), items=swept, status=verdict.status.value)
             items += swept
         return items
 

@@ -116,7 +116,7 @@ class Wakes:
             except Unavailable as problem:
                 failures += 1
                 if failures == 1:
-                    _log.warning("bell.unavailable", problem=problem.message)
+                    _log.warning("bell.unavailable", reason=problem.message)
                 await pause(backoff_s(failures), stop)
 
     def _poll_soon(self) -> None:

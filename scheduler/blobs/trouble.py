@@ -19,5 +19,5 @@ def told(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _log.warning("files.store_failed", doing=doing, problem=str(error))
+        _log.warning("files.store_failed", doing=doing, reason=str(error))
         raise Unavailable("The file store is full or cannot be reached.", retry_after_s=RETRY_AFTER_S) from error

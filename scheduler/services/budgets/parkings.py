@@ -48,7 +48,7 @@ class Parkings:
             shut = False
         _log.warning(
             "connection.parked",
-            connection=str(connection_id),
+            connection_id=str(connection_id),
             model=model or None,
             code=code,
             reason=reason,
@@ -58,7 +58,7 @@ class Parkings:
         try:
             await self._parkings.park(Parking(connection_id, model, code, reason, now, due))
         except Unavailable as error:
-            _log.warning("parking.unstored", connection=str(connection_id), reason=error.message)
+            _log.warning("parking.unstored", connection_id=str(connection_id), reason=error.message)
         return shut
 
     def lasts_ms(self, told_ms: int | None) -> int:

@@ -129,7 +129,7 @@ class Catalog:
         except BrimError as problem:
             _log.error(
                 "catalog.connection_unusable",
-                connection=str(connection.connection_id),
-                problem=problem.message,
+                connection_id=str(connection.connection_id),
+                reason=problem.message,
             )
             return None

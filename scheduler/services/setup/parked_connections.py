@@ -50,4 +50,4 @@ class ParkedConnections:
             budget = budget_of(connection.connection_id, model)
             await self._shards.run(shard, lambda: self._engine.resume_budget(shard, budget))  # noqa: B023 - run at once
         if forgotten:
-            _log.info("connection.resumed", connection=str(connection.connection_id))
+            _log.info("connection.resumed", connection_id=str(connection.connection_id))

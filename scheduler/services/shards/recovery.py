@@ -111,7 +111,7 @@ class Recovery:
                 opened.set_exception(problem)
                 opened.exception()  # whoever asked may be gone
             elif isinstance(problem, Unavailable):
-                _log.warning("shard.recovery_cut_short", shard=shard, problem=problem.message)
+                _log.warning("shard.recovery_cut_short", shard=shard, reason=problem.message)
             else:
                 _log.exception("shard.recovery_failed", shard=shard)
         finally:

@@ -143,7 +143,7 @@ class HandingOver:
                 return None
             await self._record(replace(handover, state=HandoverState.HANDED, batch_ref=remote.ref))
             await self._store.batches.mark_running([handover.batch_id])
-            _log.info("batch.handed_over", batch=str(handover.batch_id), there=remote.ref)
+            _log.info("batch.handed_over", batch_id=str(handover.batch_id), there=remote.ref)
             return remote
         return await self._api.get(part.account, handover.batch_ref or "")
 
@@ -243,14 +243,14 @@ class HandingOver:
         try:
             await self._api.cancel(part.account, handover.batch_ref)
         except (BatchApiTrouble, BatchApiRefusal) as problem:
-            _log.info("batch.not_cancelled_there", batch=str(handover.batch_id), reason=str(problem))
+            _log.info("batch.not_cancelled_there", batch_id=str(handover.batch_id), reason=str(problem))
 
     async def _end(self, handover: Handover) -> None:
         now_ended = await self._store.batches.get(handover.environment_id, handover.batch_id)
         if now_ended is not None and now_ended.status in FINAL_BATCH:
             await self._drop_flows(now_ended)
         await self._finish(handover)
-        _log.info("batch.came_back", batch=str(handover.batch_id), resource=str(handover.resource_id))
+        _log.info("batch.came_back", batch_id=str(handover.batch_id), resource_id=str(handover.resource_id))
 
     async def _finish(self, handover: Handover) -> None:
         if not await self._store.handovers.finish(self._holder, handover):

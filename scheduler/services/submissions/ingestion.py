@@ -74,7 +74,7 @@ class Ingestion:
         try:
             return await self._ingest(grip)
         except Conflict:
-            _log.info("submission.interrupted", batch=str(grip.submission.batch_id))
+            _log.info("submission.interrupted", batch_id=str(grip.submission.batch_id))
             await grip.let_go()
             return Ingested(0, False)
         except (Unavailable, asyncio.CancelledError):
@@ -129,14 +129,14 @@ class Ingestion:
             # A resource was deleted while we read.
             await self._refuse(grip, [LineFault("model_not_found", error.message, "body.model", None)])
             return Ingested(check.lines, False)
-        _log.info("submission.accepted", batch=str(batch.batch_id), items=batch.total_items)
+        _log.info("submission.accepted", batch_id=str(batch.batch_id), items=batch.total_items)
         await self._opening.open_batch(batch, flows, key=key)
         return Ingested(check.lines, True)
 
     async def _refuse(self, grip: Gripped, faults: Sequence[LineFault]) -> None:
         await grip.clear()
         await grip.refuse(faults[:MOST_FAULTS], events.ended(grip.submission, Ending.FAILED, self._now()))
-        _log.info("submission.refused", batch=str(grip.submission.batch_id), faults=len(faults))
+        _log.info("submission.refused", batch_id=str(grip.submission.batch_id), faults=len(faults))
 
     async def _key(self, grip: Gripped) -> ApiKey | None:
         submission = grip.submission
