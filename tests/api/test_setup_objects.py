@@ -10,7 +10,9 @@ import pytest
 from scheduler.domain.observation import Observation
 from scheduler.domain.work import Limit
 from scheduler.services.budgets.limits import model_budget_id
+from scheduler.services.budgets.model_limits import FIRST_PLACES
 from scheduler.services.setup.catalog import CHECK_S, Catalog
+from tests.api.test_change import claimed
 from tests.api.world import ApiWorld, item
 
 
@@ -143,6 +145,15 @@ async def test_changed_limits_reach_the_engine_at_once(world: ApiWorld) -> None:
     assert shown["budget"]["inFlight"] == {"used": 0, "limit": 7}
     assert shown["waiting"] == 1
     assert [each["name"] for each in shown["targets"]] == ["sim"]
+
+
+async def test_calls_at_once_are_not_held_any_more_when_a_profile_has_limits(world: ApiWorld) -> None:
+    path = f"{world.at('ai-connection')}/{world.connection}"
+    assert (await world.admin.put(path, json={"profile": "vllm"})).status_code == 200
+    await world.create(50)
+    assert await claimed(world) == FIRST_PLACES
+    assert (await world.admin.put(path, json={"profile": "openai"})).status_code == 200
+    assert await claimed(world) == 50 - FIRST_PLACES
 
 
 async def test_a_changed_connection_goes_before_what_was_learned_of_its_models(world: ApiWorld) -> None:

@@ -65,8 +65,11 @@ def test_where_nothing_limits_calls_few_go_at_once_at_first() -> None:
     own = replace(CONNECTION, provider=Provider.VLLM)
     [first] = model_budgets([RESOURCE, RESOURCE], [own], [])
     assert (first.max_in_flight, first.limits) == (FIRST_PLACES, ())
-    [later] = model_budgets([RESOURCE], [own], [LearnedModel(ID, "m", (), 40)])
+    before = LearnedModel(ID, "m", (), 40)
+    [later] = model_budgets([RESOURCE], [own], [before])
     assert later.max_in_flight == 40
+    [changed] = model_budgets([RESOURCE], [replace(own, profile="openai")], [before])
+    assert changed.max_in_flight is None, "nobody would tell of its calls any more"
 
 
 def test_of_several_models_the_tightest_limits_are_shown() -> None:

@@ -49,7 +49,8 @@ def _budget(known: LearnedModel, connections: Mapping[UUID, Connection]) -> Budg
             )
             for limit in known.limits
         ),
-        max_in_flight=known.places,
+        # Of another profile that the connection had, they would stay as they were for ever.
+        max_in_flight=known.places if profile.shape is Shape.NONE else None,
     )
 
 

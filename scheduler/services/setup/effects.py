@@ -10,9 +10,11 @@ import structlog
 from scheduler.domain.errors import Unavailable
 from scheduler.domain.pools import PoolDefinition
 from scheduler.domain.setup import ApiKey, Connection, Resource
-from scheduler.domain.work import BudgetDefinition, BudgetKind, budget_id
+from scheduler.domain.work import BudgetDefinition, BudgetHeadroom, BudgetKind, budget_id
 from scheduler.ports.engine import Engine
 from scheduler.ports.setup import SetupStore
+from scheduler.providers.profile import Shape
+from scheduler.providers.profiles import profile_of
 from scheduler.services.budgets.limits import (
     caller_account,
     connection_budget,
@@ -20,6 +22,7 @@ from scheduler.services.budgets.limits import (
     model_budget_id,
     resource_budget,
 )
+from scheduler.services.budgets.model_limits import FIRST_PLACES, model_budgets
 from scheduler.services.budgets.pool_limits import pool_budgets, pooled_queue
 from scheduler.services.callers.tenants import Tenants
 from scheduler.services.shards.access import Shards
@@ -43,7 +46,7 @@ class SetupEffects:
 
     async def connection_changed(self, connection: Connection) -> None:
         """Its limits hold from the next claim on; lower ones that were learned of its models do no more, until answers
-        tell them again."""
+        tell them again. Nor do the calls at once that were found to be worth it, where its profile has limits now."""
         await self._limits(connection.environment_id, connection_budget(connection))
         await self._forget_learned(connection)
         await self._pools_of(connection.environment_id)
@@ -57,17 +60,23 @@ class SetupEffects:
             if target.connection_id == connection.connection_id
         }
         limits = connection_budget(connection).limits
+        unlimited = profile_of(connection).shape is Shape.NONE
+
+        def fresh(report: BudgetHeadroom) -> BudgetDefinition:
+            places = report.max_in_flight or FIRST_PLACES if unlimited else None
+            version = _ABOVE_LEARNED + connection.version
+            return BudgetDefinition(report.budget_id, version, limits if report.limits else (), places)
 
         async def forget(shard: int) -> None:
             known = await self._engine.headroom(shard, sorted(models))
-            fresh = [
-                BudgetDefinition(model, _ABOVE_LEARNED + connection.version, limits, report.max_in_flight)
-                for model, report in known.items()
-                if report.limits
+            changed = [
+                fresh(report)
+                for report in known.values()
+                if (report.limits and limits) or unlimited is (report.max_in_flight is None)
             ]
-            await self._engine.set_limits(shard, fresh)
+            await self._engine.set_limits(shard, [*changed, *model_budgets(resources, [connection], ())])
 
-        if models and limits:
+        if models:
             await self._apply(connection.environment_id, forget)
 
     async def resource_changed(self, resource: Resource) -> None:
