@@ -33,7 +33,9 @@ class Engine:
         self.pauses_ms: list[int] = []
         self.away = False
 
-    async def pause_budget(self, shard: int, budget: str, pause_ms: int, reason: str, cause: object) -> None:
+    async def pause_budget(
+        self, shard: int, budget: str, pause_ms: int, reason: str, cause: object, learned: str = ""
+    ) -> None:
         assert (shard, budget) == (3, BUDGET)
         await asyncio.sleep(0)
         if self.away:
