@@ -2,15 +2,17 @@
 
 import argparse
 import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from brim_server.commands import api, doctor, export, migrate, simulate, up, worker
 from brim_server.embedded.refusal import EmbeddedRefused
 from brim_server.running.failure import StartFailed
-from scheduler.domain.errors import BrimError
+from scheduler.domain.errors import BrimError, Unavailable
 
 _USAGE_ERROR = 2
 
@@ -29,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
         code: int = arguments.run(arguments)
     except ValidationError as error:
         return _refuse(_settings_message(error), _USAGE_ERROR)
+    except Unavailable as error:
+        return _refuse(f"{error}\n  {_servers()}", 1)
     except (EmbeddedRefused, StartFailed, BrimError) as error:
         return _refuse(str(error), 1)
     except KeyboardInterrupt:
@@ -71,6 +75,19 @@ def _settings_message(error: ValidationError) -> str:
         name = "_".join(str(part) for part in problem["loc"])
         lines.append(f"BRIM_{name.upper()}: {problem['msg']}" if name else problem["msg"])
     return "\n".join(lines)
+
+
+def _servers() -> str:
+    """Say which servers we asked, without what may be secret in their URLs."""
+    from scheduler.settings import Settings
+
+    settings = Settings()
+    told = []
+    for name, url in (("BRIM_DATABASE_URL", settings.database_url), ("BRIM_REDIS_URL", settings.redis_url)):
+        parts = urlsplit(url)
+        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        told.append(f"{name} {'is' if name in os.environ else 'is not set, so it is'} {where}")
+    return "\n  ".join(told)
 
 
 def _refuse(message: str, code: int) -> int:

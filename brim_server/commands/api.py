@@ -18,10 +18,13 @@ def run(arguments: argparse.Namespace) -> int:
     setproctitle("brim-server api")
     from api.process import run as serve
     from brim_server.running.eviction import refuse_evicting_redis_now
+    from brim_server.running.ports import choose_port
     from scheduler.settings import Settings
 
     given = {"host": arguments.host, "port": arguments.port}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    if settings.port:
+        choose_port(settings.host, settings.port)  # for its words: without it a taken one ends in a traceback
     refuse_evicting_redis_now(settings.redis_url)
     serve(settings)
     return 0

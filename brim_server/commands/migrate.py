@@ -23,9 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(config: Path | None) -> None:
     from brim_server.running import configuration
+    from scheduler.logs import configure_logs
     from scheduler.settings import Settings
 
     settings = Settings()
+    configure_logs(settings, "migrate")
     await configuration.migrate_database(settings)
     print("the database is at the version of this Brim")
     if config is not None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import ssl
 
 import asyncpg
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from scheduler.store.failures import is_passing
 
 CONNECT_PATIENCE_S = 30.0
+_TOLD_AT_TRY = 3
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
+
+_log = structlog.get_logger(__name__)
 
 SESSION = {
     "application_name": "brim",
@@ -34,16 +38,23 @@ SESSION = {
 
 
 def patiently() -> AsyncRetrying:
-    """Try to connect for up to 30 s: the database may still be starting. The last error is raised as it is, that of a
-    certificate at once."""
+    """Try to connect for up to 30 s: the database may still be starting, and at the third try that is told. The last
+    error is raised as it is, that of a certificate at once."""
     return AsyncRetrying(
         retry=retry_if_exception(
             lambda error: is_passing(error) and not isinstance(error, ssl.SSLCertVerificationError)
         ),
         stop=stop_after_delay(CONNECT_PATIENCE_S),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
+        before_sleep=_tell,
         reraise=True,
     )
+
+
+def _tell(state: RetryCallState) -> None:
+    if state.attempt_number == _TOLD_AT_TRY:
+        error = state.outcome.exception() if state.outcome else None
+        _log.warning("postgres.awaited", patience_s=CONNECT_PATIENCE_S, reason=str(error) or type(error).__name__)
 
 
 async def connect(dsn: str, *, command_timeout_s: float | None = None) -> asyncpg.Connection:

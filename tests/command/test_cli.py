@@ -1,6 +1,7 @@
 """Arguments of `brim-server`, and what a person sees when they are wrong."""
 
 import argparse
+import socket
 import subprocess
 import sys
 import tempfile
@@ -9,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from brim_server.cli import main
-from brim_server.commands import up
+from brim_server.commands import api, export, up
 from brim_server.running.plan import Plan
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for command in (api, export):
+        monkeypatch.setattr(command, "setproctitle", lambda _title: None)  # ours stays what it is
     for name in ("BRIM_PORT", "BRIM_HOST", "BRIM_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -47,6 +50,25 @@ def test_options_go_before_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a_demonstration_starts_from_nothing_unless_told_where() -> None:
     assert _plan("--demo").temporary_data
     assert not _plan("--demo", "--data-dir", "here").temporary_data
+
+
+def test_a_process_that_finds_no_server_says_where_it_looked_but_no_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BRIM_DATABASE_URL", "postgresql://brim:hidden@127.0.0.1:1/brim?password=hidden")
+    monkeypatch.delenv("BRIM_REDIS_URL", raising=False)
+    monkeypatch.setattr("scheduler.store.connecting.CONNECT_PATIENCE_S", 0.1)
+    assert main(["export", "batch_00000000000070008000000000000000", "."]) == 1
+    said = capsys.readouterr().err
+    assert "BRIM_DATABASE_URL is postgresql://127.0.0.1:1/brim\n" in said
+    assert "BRIM_REDIS_URL is not set, so it is redis://127.0.0.1:6379/0" in said
+    assert "hidden" not in said
+
+
+def test_an_api_on_a_port_that_is_taken_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["api", "--port", str(taken.getsockname()[1])]) == 1
+    assert "Address already in use; choose others with --host and --port" in capsys.readouterr().err
 
 
 def test_a_brim_toml_in_our_folder_is_the_set_up_unless_another_is_named() -> None:

@@ -95,6 +95,7 @@ async def test_provider_keys_that_do_not_open_are_trouble(empty_redis: str, data
 def test_where_nothing_runs_it_says_so_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("brim_server.commands.doctor.setproctitle", lambda _title: None)  # ours stays what it is
     for name in ("BRIM_REDIS_URL", "BRIM_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     assert main(["doctor", "--data-dir", str(tmp_path)]) == 1
