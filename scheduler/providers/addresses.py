@@ -14,6 +14,8 @@ ANTHROPIC_VERSION = "2023-06-01"
 AZURE_API_VERSION = "2024-10-21"
 """The newest version of Azure's dated API that is not a preview; its `/openai/v1` needs none."""
 
+_DEPLOYMENTS = "/openai/deployments/"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -52,12 +54,33 @@ class Address:
     def url_of(self, endpoint: Endpoint, model: str) -> str:
         """The URL of one endpoint for one model."""
         path = endpoint.removeprefix("/v1")
-        if not self.azure or self.base_url.endswith("/openai/v1") or "/openai/deployments/" in self.base_url:
+        if not self._dated or _DEPLOYMENTS in self.base_url:
             return self.base_url + path + self.query
-        root = self.base_url.removesuffix("/openai") + "/openai"
         if endpoint == "/v1/responses":
-            return root + path + self.query
-        return f"{root}/deployments/{self.deployment or model}{path}{self.query}"
+            return self._root + path + self.query
+        return f"{self._root}/deployments/{self.model_of(model)}{path}{self.query}"
+
+    def batch_url_of(self, path: str, **asked: str) -> str:
+        """The URL of a path of the Batch API ("/files", "/batches/b1/cancel"), with query parameters."""
+        query = "&".join([*([self.query[1:]] if self.query else []), *(f"{name}={asked[name]}" for name in asked)])
+        return (self._root if self._dated else self.base_url) + path + (f"?{query}" if query else "")
+
+    def batch_endpoint_of(self, endpoint: Endpoint) -> str:
+        """How the Batch API calls an endpoint: Azure's dated one without a version."""
+        return endpoint.removeprefix("/v1") if self._dated else endpoint
+
+    def model_of(self, model: str) -> str:
+        """What stands for a model there: with Azure a deployment."""
+        return self.deployment or model
+
+    @property
+    def _dated(self) -> bool:
+        """Azure's paths of before `/openai/v1`."""
+        return self.azure and not self.base_url.endswith("/openai/v1")
+
+    @property
+    def _root(self) -> str:
+        return self.base_url.partition(_DEPLOYMENTS)[0].removesuffix("/openai") + "/openai"
 
 
 def address_of(provider: Provider, config: Mapping[str, Any]) -> Address:

@@ -1,8 +1,8 @@
-"""A provider's own Batch API, as OpenAI has it: files up, a batch, its state, files down."""
+"""A provider's own Batch API, as OpenAI and Azure have it: files up, a batch, its state, files down."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -20,6 +20,8 @@ MOST_LISTED = 500
 TIMEOUT_S = 120.0
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
 _PASSING = frozenset({408, 409, 425, 429})
+_FILE_SPOILED = frozenset({"error", "failed", "deleted", "canceled", "cancelled"})
+_FILE_READY = frozenset({"processed", "succeeded"})
 
 
 class BatchApiTrouble(Exception):
@@ -70,6 +72,7 @@ class RemoteError(msgspec.Struct):
 
 
 _LINES = msgspec.json.Decoder(RemoteLine)
+_NOTHING: Mapping[str, str] = {}
 
 
 class BatchApi:
@@ -86,11 +89,20 @@ class BatchApi:
         form.add_field("file", lines, filename="brim.jsonl", content_type="application/jsonl")
         return str((await self._json("POST", account, "/files", data=form))["id"])
 
+    async def is_ready(self, account: Account, file_ref: str) -> bool:
+        """Whether a batch may be made of an uploaded file: Azure looks at it first, for minutes."""
+        if not account.address.azure:
+            return True
+        status = str((await self._json("GET", account, f"/files/{file_ref}")).get("status")).lower()
+        if status in _FILE_SPOILED:
+            raise BatchApiRefusal(f"The provider could not use the file: {status}.")
+        return status in _FILE_READY
+
     async def create(self, account: Account, file_ref: str, endpoint: Endpoint, mark: str) -> RemoteBatch:
         """Ask for a batch that carries `mark`."""
         wanted = {
             "input_file_id": file_ref,
-            "endpoint": endpoint,
+            "endpoint": account.address.batch_endpoint_of(endpoint),
             "completion_window": "24h",
             "metadata": {MARK: mark},
         }
@@ -100,8 +112,8 @@ class BatchApi:
         """The batch that carries `mark`, among the newest; of several the oldest."""
         found, after, seen = None, None, 0
         while seen < MOST_LISTED:
-            more = f"&after={after}" if after else ""
-            page = await self._json("GET", account, f"/batches?limit=100{more}")
+            asked = {"limit": "100"} | ({"after": str(after)} if after else {})
+            page = await self._json("GET", account, "/batches", asked)
             listed = [each for each in page.get("data") or [] if isinstance(each, dict)]
             for each in listed:
                 if (each.get("metadata") or {}).get(MARK) == mark:
@@ -124,7 +136,9 @@ class BatchApi:
         """The lines of a result file, in bounded memory; what is no such line is left out."""
         try:
             async with self._session.get(
-                self._url(account, f"/files/{file_ref}/content"), headers=_headers(account), timeout=self._timeout
+                account.address.batch_url_of(f"/files/{file_ref}/content"),
+                headers=_headers(account),
+                timeout=self._timeout,
             ) as answer:
                 if answer.status != 200:
                     await self._refuse(answer)
@@ -141,11 +155,13 @@ class BatchApi:
         except (aiohttp.ClientError, OSError) as problem:
             raise BatchApiTrouble("The provider does not answer.") from problem
 
-    async def _json(self, method: str, account: Account, path: str, **more: Any) -> dict[str, Any]:
+    async def _json(
+        self, method: str, account: Account, path: str, asked: Mapping[str, str] = _NOTHING, **more: Any
+    ) -> dict[str, Any]:
         try:
             async with self._session.request(
                 method,
-                self._url(account, path),
+                account.address.batch_url_of(path, **asked),
                 headers=_headers(account, plain="json" in more),
                 timeout=self._timeout,
                 allow_redirects=False,
@@ -168,10 +184,6 @@ class BatchApi:
             words = f"The provider refused the key ({answer.status})."  # its own words may quote a part of it
         raise BatchApiRefusal(words)
 
-    @staticmethod
-    def _url(account: Account, path: str) -> str:
-        return account.address.base_url + path
-
 
 def _headers(account: Account, *, plain: bool = False) -> dict[str, str]:
     """The connection's, but for the content type, which a form brings itself."""
@@ -189,8 +201,8 @@ def _batch_of(given: dict[str, Any]) -> RemoteBatch:
     return RemoteBatch(
         ref,
         status,
-        output if isinstance(output, str) else None,
-        errors if isinstance(errors, str) else None,
+        output if isinstance(output, str) and output else None,
+        errors if isinstance(errors, str) and errors else None,
         problem if isinstance(problem, str) else None,
     )
 

@@ -114,6 +114,22 @@ async def test_a_provider_without_a_batch_api_fails_the_items_with_the_reason(
     assert (await engine.dead_letters()).data[0].error_code == "NATIVE_NOT_SUPPORTED"
 
 
+@pytest.mark.parametrize("under", ["", "/openai/deployments/gpt"], ids=["resource", "deployment"])
+async def test_azure_has_files_and_batches_beside_its_deployments(
+    world: World, engine: BatchEngine, provider: Running, under: str
+) -> None:
+    config = {"baseUrl": provider.origin + under, "deployment": "gpt-4o-batch"}
+    connection = await world.connection(provider.base_url, provider=Provider.AZURE, config=config)
+    resource = await world.resource(connection)
+    job = await engine.submit(native(resource.name, "a", "b"))
+    async with world.worker():
+        done = await final(engine, job)
+    assert (done.status, done.counts.succeeded) == (BatchStatus.COMPLETED, 2)
+    items = (await engine.get_items(job.id, limit=5)).data
+    assert {item.result["model"] for item in items} == {"gpt-4o-batch"}
+    assert (await stats(provider))["batches_created"] == 1
+
+
 async def test_a_cancelled_batch_is_cancelled_there_too(world: World, engine: BatchEngine) -> None:
     async with running(Options(batch_s=600)) as provider:
         resource = await world.resource(await world.connection(provider.base_url, provider=Provider.OPENAI))

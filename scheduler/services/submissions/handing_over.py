@@ -42,9 +42,9 @@ FLUSH = 200
 SETTLED_AFTER = timedelta(seconds=2 * TIMEOUT_S)
 """A question so old is answered, or lost: no provider makes a batch of it later."""
 SUPPORTED = frozenset(
-    {Provider.OPENAI, Provider.GROQ, Provider.OPENAI_COMPATIBLE},
+    {Provider.OPENAI, Provider.AZURE, Provider.GROQ, Provider.OPENAI_COMPATIBLE},
 )
-"""Providers whose Batch API is OpenAI's."""
+"""Providers whose Batch API is OpenAI's, or Azure's, which differs in its addresses and looks at files first."""
 
 _UNSUPPORTED = "The provider of this model has no Batch API that we know, or its connection cannot be used."
 _log = structlog.get_logger(__name__)
@@ -153,15 +153,18 @@ class HandingOver:
             found = await self._api.find(part.account, handover.mark)
             if found is not None or now - handover.asked_at < self._settled_after:
                 return found
-        await self._record(replace(handover, asked_at=now))
+        elif not await self._api.is_ready(part.account, handover.file_ref or ""):
+            return None
         submission = await self._store.submissions.get(handover.environment_id, handover.batch_id)
         if submission is None:
             raise LeaseLost
+        await self._record(replace(handover, asked_at=now))
         return await self._api.create(part.account, handover.file_ref or "", submission.endpoint, handover.mark)
 
     async def _write(self, part: Part, lines: IO[bytes]) -> None:
         """What the provider is to do: every item that has no outcome, named by its seq."""
-        handover, target = part.handover, part.served.resource.targets[0]
+        handover, address = part.handover, part.account.address
+        model = address.model_of(part.served.resource.targets[0].model)
         cursor = 0
         while True:
             following, entries = await self._store.items.window(
@@ -169,8 +172,9 @@ class HandingOver:
             )
             items = await self._store.items.items(handover.batch_id, [entry.position for entry in entries])
             for item in items:
-                body = build_body(item.request, item.endpoint, target.model, part.served.default_args)
-                line = {"custom_id": str(item.seq), "method": "POST", "url": item.endpoint, "body": msgspec.Raw(body)}
+                body = msgspec.Raw(build_body(item.request, item.endpoint, model, part.served.default_args))
+                url = address.batch_endpoint_of(item.endpoint)
+                line = {"custom_id": str(item.seq), "method": "POST", "url": url, "body": body}
                 lines.write(msgspec.json.encode(line) + b"\n")
             if following <= cursor:
                 return
