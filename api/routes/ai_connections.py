@@ -11,9 +11,9 @@ from api.auth import SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
+from scheduler.services.callers.tenants import Address
 from scheduler.services.explain.headroom_views import ConnectionHeadroom
 from scheduler.services.setup.bodies import ConnectionBody
-from scheduler.services.setup.forms import Address
 from scheduler.services.setup.views import ConnectionView, connection_view
 
 router = APIRouter(prefix="/v1/ai-connection/{workspaceId}/{environmentId}", tags=["set-up"])

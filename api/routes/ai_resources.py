@@ -12,9 +12,9 @@ from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
 from scheduler.services.callers.keys import has_scope, require_resource
+from scheduler.services.callers.tenants import Address
 from scheduler.services.explain.headroom_views import ResourceHeadroom
 from scheduler.services.setup.bodies import ResourceBody
-from scheduler.services.setup.forms import Address
 from scheduler.services.setup.views import ResourceView, resource_view
 
 router = APIRouter(prefix="/v1/ai-resource/{workspaceId}/{environmentId}", tags=["set-up"])

@@ -11,8 +11,8 @@ from api.auth import SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
+from scheduler.services.callers.tenants import Address
 from scheduler.services.setup.bodies import ApiKeyBody
-from scheduler.services.setup.forms import Address
 from scheduler.services.setup.views import ApiKeyView, api_key_view
 
 router = APIRouter(prefix="/v1/api-key/{workspaceId}/{environmentId}", tags=["set-up"])

@@ -16,8 +16,8 @@ from api.schemas import DeadLetterList
 from api.wiring import Services, services_of
 from scheduler.ports.dead_letters import DeadLetterFilter
 from scheduler.services.batches.dead_letters import ReplayBody, ReplayView
+from scheduler.services.callers.tenants import Address
 from scheduler.services.reading.json_text import decoded
-from scheduler.services.setup.forms import Address
 
 router = APIRouter(
     prefix="/v1/completion-batch/{workspaceId}/{environmentId}/dead-letters", tags=["completion batches"]

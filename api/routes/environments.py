@@ -12,8 +12,8 @@ from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
 from scheduler.services.callers.keys import KeyHolder
+from scheduler.services.callers.tenants import Address
 from scheduler.services.setup.bodies import EnvironmentBody
-from scheduler.services.setup.forms import Address
 from scheduler.services.setup.views import EnvironmentView, environment_view
 
 router = APIRouter(prefix="/v1/environment/{workspaceId}", tags=["set-up"])

@@ -11,7 +11,7 @@ from api.auth import SetupCaller
 from api.documentation import gives, takes
 from api.exchange import answered, read_setup
 from api.wiring import services_of
-from scheduler.services.setup.forms import Address
+from scheduler.services.callers.tenants import Address
 from scheduler.services.setup.pools import PoolDefinitionBody, PoolDefinitionView, pool_definition_view
 
 router = APIRouter(prefix="/v1/pool-definition/{workspaceId}/{environmentId}", tags=["set-up"])

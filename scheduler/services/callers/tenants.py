@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from scheduler.domain.errors import NotFound
@@ -9,6 +10,14 @@ from scheduler.domain.ids import shard_of
 from scheduler.domain.setup import Environment
 from scheduler.ports.store import Store
 from scheduler.services.callers.keys import Admin, Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Of an environment, and so of all that belongs to it."""
+
+    workspace_id: UUID
+    environment_id: UUID
 
 
 class Tenants:

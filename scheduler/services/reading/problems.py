@@ -56,15 +56,24 @@ class Problems:
     def raise_if_any(self) -> None:
         """Raise Invalid when anything was noted. Its code is VALIDATION_ERROR unless all problems share
         another."""
-        if not self._count:
-            return
+        if self._count:
+            raise self._refusal()
+
+    def _refusal(self) -> Invalid:
         first = self._shown[0]
         place = f"items[{first['index']}]" if "index" in first else ""
         named = _joined(place, first["field"])
         summary = f"{named}: {first['message']}" if named else first["message"]
         more = f" (and {self._count - 1} more)" if self._count > 1 else ""
         code = next(iter(self._codes)) if len(self._codes) == 1 else Invalid.default_code
-        raise Invalid(summary + more, code=code, details={"errors": self._shown, "errorCount": self._count})
+        return Invalid(summary + more, code=code, details={"errors": self._shown, "errorCount": self._count})
+
+
+def refuse(field: str, message: str) -> Invalid:
+    """A VALIDATION_ERROR of one field, as `Problems` raises it."""
+    problems = Problems()
+    problems.add(field, message)
+    return problems._refusal()
 
 
 def _joined(field: str, inner: str) -> str:

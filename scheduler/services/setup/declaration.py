@@ -21,7 +21,7 @@ from scheduler.domain.setup import ApiKey, Connection, Resource
 from scheduler.ports.setup import SetupStore
 from scheduler.ports.store import Store
 from scheduler.services.callers.keys import MadeKey, hash_key, key_from
-from scheduler.services.callers.tenants import Tenants
+from scheduler.services.callers.tenants import Address, Tenants
 from scheduler.services.core import Core
 from scheduler.services.setup.bodies import (
     ApiKeyBody,
@@ -31,7 +31,7 @@ from scheduler.services.setup.bodies import (
     WorkspaceBody,
 )
 from scheduler.services.setup.effects import SetupEffects
-from scheduler.services.setup.forms import Address, ConnectionForm, fill_key, fill_resource
+from scheduler.services.setup.forms import ConnectionForm, fill_key, fill_resource
 from scheduler.services.setup.objects import SetupObjects
 from scheduler.services.setup.pools import PoolBody, PoolDefinitionBody, Pools
 from scheduler.services.setup.rehearsal import NoEffects, rehearsed

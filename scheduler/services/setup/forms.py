@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from msgspec import UnsetType
 
-from scheduler.domain.errors import Invalid, NotFound
+from scheduler.domain.capacity import Capacity
+from scheduler.domain.errors import NotFound
 from scheduler.domain.priority import Priority
 from scheduler.domain.setup import DEFAULT_SCOPES, ApiKey, Connection, Provider, Resource, Target
 from scheduler.ports.setup import SetupStore
@@ -19,8 +19,9 @@ from scheduler.providers.profiles import PROFILES, is_profile
 from scheduler.services.budgets.capacity_body import CapacityBody, capacities_of
 from scheduler.services.callers.keys import MadeKey
 from scheduler.services.callers.secrets import MASK, Vault
+from scheduler.services.callers.tenants import Address
 from scheduler.services.reading.meant import did_you_mean
-from scheduler.services.reading.problems import Problems
+from scheduler.services.reading.problems import refuse
 from scheduler.services.setup.bodies import ApiKeyBody, ConnectionBody, ResourceBody, TargetBody, given
 
 DEFAULT_TIMEOUT_MS = 600_000
@@ -32,34 +33,20 @@ _NEEDS_BASE_URL = frozenset({Provider.AZURE, Provider.VLLM, Provider.OPENAI_COMP
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """The environment that an object belongs to."""
-
-    workspace_id: UUID
-    environment_id: UUID
-
-
 def _required(value: T | UnsetType, field: str, before: T | None) -> T:
     if not isinstance(value, UnsetType):
         return value
     if before is None:
-        problems = Problems()
-        problems.add(field, "is required")
-        problems.raise_if_any()
-        raise AssertionError("unreachable")
+        raise refuse(field, "is required")
     return before
 
 
-def refuse(field: str, message: str) -> Invalid:
-    """A VALIDATION_ERROR that names one field."""
-    return Invalid(
-        f"{field} {message}",
-        details={"errors": [{"field": field, "message": message, "errorCode": Invalid.default_code}]},
-    )
-
-
-def _capacity(bodies: Sequence[CapacityBody], *, per_address: bool = False) -> Any:
+def _capacity(
+    bodies: Sequence[CapacityBody] | UnsetType, before: tuple[Capacity, ...] | None, *, per_address: bool = False
+) -> tuple[Capacity, ...]:
+    """per_address: limits may count callers apart."""
+    if isinstance(bodies, UnsetType):
+        return before or ()
     for position, body in enumerate(bodies):
         if body.dimension is not None and not per_address:
             raise refuse(f"capacity[{position}].dimension", "is for capacities of API keys only")
@@ -97,9 +84,7 @@ class ConnectionForm:
             config=config,
             secret_config=secret_config,
             allowed_models=tuple(allowed) if allowed is not None else None,
-            capacity=before.capacity
-            if before and isinstance(body.capacity, UnsetType)
-            else _capacity(given(body.capacity, [])),
+            capacity=_capacity(body.capacity, before.capacity if before else None),
             max_in_flight=given(body.max_in_flight, before.max_in_flight if before else None),
             version=before.version if before else 1,
             created_at=before.created_at if before else now,
@@ -183,9 +168,7 @@ def find_target(body: TargetBody, field: str, connections: Sequence[Connection])
 async def fill_resource(setup: SetupStore, address: Address, body: ResourceBody, before: Resource | None) -> Resource:
     """The resource that a POST (before None) or PUT asks for; times and version are the store's to set."""
     name = _required(body.name, "name", before.name if before else None)
-    capacity = (
-        before.capacity if before and isinstance(body.capacity, UnsetType) else _capacity(given(body.capacity, []))
-    )
+    capacity = _capacity(body.capacity, before.capacity if before else None)
     model = before.targets[0] if before else None
     fallbacks = before.targets[1:] if before else ()
     if not isinstance(body.model, UnsetType) or not isinstance(body.fallback_models, UnsetType):
@@ -226,11 +209,7 @@ async def fill_key(
 ) -> ApiKey:
     """The key that a POST (before None) or PUT asks for. made: its new text; None keeps the old one."""
     name = _required(body.name, "name", before.name if before else None)
-    capacity = (
-        before.capacity
-        if before and isinstance(body.capacity, UnsetType)
-        else _capacity(given(body.capacity, []), per_address=True)
-    )
+    capacity = _capacity(body.capacity, before.capacity if before else None, per_address=True)
     resources = before.resources if before else None
     if not isinstance(body.resources, UnsetType):
         named = body.resources

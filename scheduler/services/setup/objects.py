@@ -10,7 +10,8 @@ from scheduler.domain.errors import NotFound
 from scheduler.domain.setup import ApiKey, Connection, Environment, Resource, Workspace
 from scheduler.ports.store import Store
 from scheduler.services.callers.keys import Authenticator, MadeKey, make_key
-from scheduler.services.callers.tenants import Tenants
+from scheduler.services.callers.tenants import Address, Tenants
+from scheduler.services.reading.problems import refuse
 from scheduler.services.setup.bodies import (
     ApiKeyBody,
     ConnectionBody,
@@ -20,7 +21,7 @@ from scheduler.services.setup.bodies import (
     given,
 )
 from scheduler.services.setup.effects import SetupEffects
-from scheduler.services.setup.forms import Address, ConnectionForm, fill_key, fill_resource, refuse
+from scheduler.services.setup.forms import ConnectionForm, fill_key, fill_resource
 from scheduler.services.setup.parked_connections import ParkedConnections
 
 

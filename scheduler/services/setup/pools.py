@@ -12,10 +12,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from scheduler.domain.errors import Conflict, NotFound
 from scheduler.domain.pools import Pool, PoolDefinition
 from scheduler.ports.setup import SetupStore
-from scheduler.services.callers.tenants import Tenants
+from scheduler.services.callers.tenants import Address, Tenants
+from scheduler.services.reading.problems import refuse
 from scheduler.services.setup.bodies import Name, Shown
 from scheduler.services.setup.effects import SetupEffects
-from scheduler.services.setup.forms import Address, refuse, resources_named
+from scheduler.services.setup.forms import resources_named
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Rank = Annotated[int, Meta(ge=1, le=10)]
