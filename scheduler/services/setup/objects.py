@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 from msgspec import UnsetType
@@ -24,9 +26,19 @@ from scheduler.services.setup.effects import SetupEffects
 from scheduler.services.setup.forms import ConnectionForm, fill_key, fill_resource
 from scheduler.services.setup.parked_connections import ParkedConnections
 
+_Named = TypeVar("_Named", Connection, Resource)
+
 
 def _missing(what: str, code: str) -> NotFound:
     return NotFound(f"There is no such {what}.", code=code)
+
+
+def _named(
+    name_or_id: str, address: Address, objects: Iterable[_Named], id_of: Callable[[_Named], UUID]
+) -> _Named | None:
+    by_name = {each.name: each for each in objects if each.workspace_id == address.workspace_id}
+    by_id = {str(id_of(each)): each for each in by_name.values()}
+    return by_id.get(name_or_id.lower()) or by_name.get(name_or_id)
 
 
 class SetupObjects:
@@ -105,9 +117,7 @@ class SetupObjects:
     async def named_connection(self, address: Address, name_or_id: str) -> Connection:
         """One by its id or its name; an id goes before a name that looks like one. Raises NotFound."""
         connections = await self._setup.connections(address.environment_id)
-        by_name = {each.name: each for each in connections if each.workspace_id == address.workspace_id}
-        by_id = {str(each.connection_id): each for each in by_name.values()}
-        found = by_id.get(name_or_id.lower()) or by_name.get(name_or_id)
+        found = _named(name_or_id, address, connections, lambda each: each.connection_id)
         if found is None:
             raise _missing("connection", "AI_CONNECTION_NOT_FOUND")
         return found
@@ -146,9 +156,7 @@ class SetupObjects:
     async def named_resource(self, address: Address, name_or_id: str) -> Resource:
         """One by its id or its name, as an item names it. Raises NotFound."""
         resources = await self._setup.resources(address.environment_id)
-        by_name = {each.name: each for each in resources if each.workspace_id == address.workspace_id}
-        by_id = {str(each.resource_id): each for each in by_name.values()}
-        found = by_id.get(name_or_id.lower()) or by_name.get(name_or_id)
+        found = _named(name_or_id, address, resources, lambda each: each.resource_id)
         if found is None:
             raise _missing("resource", "AI_RESOURCE_NOT_FOUND")
         return found
