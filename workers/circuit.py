@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TRIP_CALLS = 20
 """So many calls in a row that were not served open the circuit."""
-OUT_OF_SERVICE = frozenset({"PROVIDER_502", "PROVIDER_503", "PROVIDER_504", "PROVIDER_529"})
+OUT_OF_SERVICE = frozenset({"PROVIDER_498", "PROVIDER_502", "PROVIDER_503", "PROVIDER_504", "PROVIDER_529"})
 """Codes of answers that are about the provider, whatever was asked: it, or a gateway before it, cannot serve now. Not
 500, which a single request may cause."""
 FIRST_PAUSE_MS = 1_000

@@ -50,7 +50,7 @@ def classify(
         growth = bool(profile.growth_codes & problem.names)
         reason = problem.message or "The provider's rate limit is reached."
         return LimitHit(wait or 0, reason, rates, growth, one_model=_is_of_a_day(reason, rates))
-    if status >= 500 or status in _PASSING:
+    if status >= 500 or status in _PASSING or status in profile.passing_statuses:
         reason = problem.message or f"The provider answered {status}."
         refusal = Refusal(status, body)
         return Retry(reason, f"PROVIDER_{status}", wait_ms(headers, "", now_s), rates=rates, refusal=refusal)

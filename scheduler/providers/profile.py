@@ -80,6 +80,7 @@ class Profile:
     no_credit_codes / _endings / _phrases: error codes or types, their endings, and beginnings of messages (all in lower
     case) that say that the account, not the moment, stands in the way.
     growth_codes: codes or types of a 429 that refuses how fast the use grew.
+    passing_statuses: its own statuses below 500 that say that it cannot serve now.
     silent_429_is_final: a 429 that names no wait, although no reported limit is used up, is about money.
     """
 
@@ -107,4 +108,5 @@ class Profile:
     no_credit_endings: tuple[str, ...] = ("_spend_limit_exceeded", "_usage_limit_exceeded")
     no_credit_phrases: tuple[str, ...] = ()
     growth_codes: frozenset[str] = frozenset({"slow_down"})
+    passing_statuses: frozenset[int] = frozenset()
     silent_429_is_final: bool = False

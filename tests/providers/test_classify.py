@@ -188,6 +188,13 @@ def test_anthropic_says_that_it_is_about_money(status: int, kind: str, message: 
     assert classify(status, {}, body, NOW_S, ANTHROPIC) == Fatal(FatalScope.CONNECTION, message, "PROVIDER_NO_CREDIT")
 
 
+def test_groqs_full_flex_tier_is_tried_again() -> None:
+    end = classify(498, {}, error("capacity exceeded", code="capacity_exceeded"), NOW_S, PROFILES["groq"])
+    assert isinstance(end, Retry)
+    assert end.code == "PROVIDER_498"
+    assert isinstance(classify(498, {}, error("invalid token"), NOW_S), Failed)
+
+
 def test_anthropics_other_limits_pass() -> None:
     body = b'{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}'
     assert classify(429, {"retry-after": "3"}, body, NOW_S, ANTHROPIC) == LimitHit(3_000, "slow")
