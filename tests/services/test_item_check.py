@@ -6,6 +6,7 @@ import json
 from typing import Any
 from uuid import UUID
 
+import pytest
 from msgspec import Raw
 
 from scheduler.domain.batch import NewItem
@@ -65,6 +66,16 @@ def test_a_guess_makes_no_item_too_large() -> None:
     assert cut is not None
     assert 900 < cut < 1_000
     assert reserved(5_000, Provider.OPENAI, tokens=1_000, max_tokens=5_000) is None
+
+
+@pytest.mark.parametrize("field", ["tools", "functions", "response_format", "text", "instructions"])
+def test_what_goes_along_with_a_prompt_is_counted(field: str) -> None:
+    schema = {"type": "object", "properties": {f"field_{i}": {"type": "string"} for i in range(100)}}
+    plain = checked(None, Provider.OPENAI)
+    more = checked(None, Provider.OPENAI, **{field: schema})
+    assert plain is not None
+    assert more is not None
+    assert more.in_tokens > plain.in_tokens + 500
 
 
 def test_an_item_tells_how_its_answer_is_to_be_guessed_again() -> None:

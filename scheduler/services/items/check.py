@@ -39,6 +39,8 @@ class RequestBody(Struct):
     instructions: Raw = _EMPTY
     tools: Raw = _EMPTY
     functions: Raw = _EMPTY
+    response_format: Raw = _EMPTY
+    text: Raw = _EMPTY
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
@@ -182,7 +184,7 @@ class ItemCheck:
             return None
         extra = "\n".join(
             bytes(part).decode()
-            for part in (request.instructions, request.tools, request.functions)
+            for part in (request.instructions, request.tools, request.functions, request.response_format, request.text)
             if part is not _EMPTY
         )
         given = bytes(raw)
