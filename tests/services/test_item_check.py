@@ -72,7 +72,8 @@ def test_a_guess_makes_no_item_too_large() -> None:
 def test_what_goes_along_with_a_prompt_is_counted(field: str) -> None:
     schema = {"type": "object", "properties": {f"field_{i}": {"type": "string"} for i in range(100)}}
     plain = checked(None, Provider.OPENAI)
-    more = checked(None, Provider.OPENAI, **{field: schema})
+    with_it: dict[str, Any] = {field: schema}
+    more = checked(None, Provider.OPENAI, **with_it)
     assert plain is not None
     assert more is not None
     assert more.in_tokens > plain.in_tokens + 500
