@@ -1,6 +1,7 @@
 """The command line of `brim-server`: which subcommands there are, and what a person sees when one fails."""
 
 import argparse
+import errno
 import importlib.metadata
 import os
 import sys
@@ -15,6 +16,8 @@ from brim_server.running.failure import StartFailed
 from scheduler.domain.errors import BrimError, Unavailable
 
 _USAGE_ERROR = 2
+_MACHINES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""What a file can be refused for without a fault of ours: the person needs its name, not our stack."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,6 +38,10 @@ def main(argv: Sequence[str]) -> int:
         return _refuse(f"{error}\n  {_servers()}", 1)
     except (EmbeddedRefused, StartFailed, BrimError) as error:
         return _refuse(str(error), 1)
+    except OSError as error:
+        if error.errno not in _MACHINES or error.filename is None:
+            raise
+        return _refuse(f"{error.filename}: {error.strerror}", 1)
     except KeyboardInterrupt:
         return 130
     return code

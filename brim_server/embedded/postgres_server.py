@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from brim_server.embedded.refusal import EmbeddedRefused
 _READY_S = 300.0
 """Recovery after a crash takes its time; a server that dies is noticed at once."""
 _INIT_S = 120
+_PROBLEM = re.compile(r"\b(?:ERROR|FATAL|PANIC|error|fatal):")
 _USER = "brim"
 _DATABASE = "brim"
 
@@ -112,15 +114,19 @@ class PostgresServer:
             [str(binaries / "initdb"), "-D", str(fresh), "-U", _USER, "--auth=trust", "--locale=C",
              "--encoding=UTF8", "--no-instructions", *sync],
         )  # fmt: skip
-        # Single-user mode: the cluster already has its database when it is renamed into place.
-        self._run(
+        # Single-user mode: the cluster already has its database when it is renamed into place. A statement that fails
+        # there, on a full disk, does not end it: only its words tell.
+        said = self._run(
             account,
             [str(binaries / "postgres"), "--single", "-D", str(fresh), "-F", "postgres"],
             stdin=f"CREATE DATABASE {_DATABASE};\n",
         )
+        if "ERROR:" in said:
+            raise self._refusal(said)
         fresh.rename(self._cluster)
 
-    def _run(self, account: Account, command: list[str], stdin: str = "") -> None:
+    def _run(self, account: Account, command: list[str], stdin: str = "") -> str:
+        """Return what it says on stderr."""
         switch = switch_for(account)
         try:
             done = subprocess.run(
@@ -140,11 +146,16 @@ class PostgresServer:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EmbeddedRefused(f"Postgres could not be set up in {self._folder.path}: {error}") from error
         if done.returncode != 0:
-            raise EmbeddedRefused(
-                f"Postgres could not be set up in {self._folder.path}: {done.stderr.strip()[-500:]}\n"
-                "If it lacks permission: choose a --data-dir that the account can reach, or run as an "
-                "ordinary user, or set BRIM_DATABASE_URL."
-            )
+            raise self._refusal(done.stderr)
+        return done.stderr
+
+    def _refusal(self, said: str) -> EmbeddedRefused:
+        problems = [line for line in said.splitlines() if _PROBLEM.search(line)]
+        return EmbeddedRefused(
+            f"Postgres could not be set up in {self._folder.path}: {' '.join(problems) or said.strip()[-500:]}\n"
+            "If it lacks permission: choose a --data-dir that the account can reach, or run as an "
+            "ordinary user, or set BRIM_DATABASE_URL."
+        )
 
     def spawn(self) -> Child:
         """Start the server; call from the main thread.

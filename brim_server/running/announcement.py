@@ -9,8 +9,8 @@ from brim_server.running.keys import KeptKey
 from brim_server.running.plan import Plan
 
 NOTHING_SET_UP = """
-Nothing is set up yet: describe your provider in brim.toml (README.md, "Use it") and start again in its folder,
-or use the API with the admin key. To look around first: brim-server up --demo"""
+Nothing is set up yet: describe your provider in brim.toml (README.md, "Use it") and start
+again in its folder, or use the API with the admin key. To look around: brim-server up --demo"""
 """What to do next with a Brim that knows no provider."""
 
 

@@ -111,7 +111,7 @@ async def _set_up(core: Core) -> Finding:
     if not resources:
         return Finding("set-up", True, "nothing yet: no resource that callers could name")
     counts = (len(await setup.connections()), len(resources), len(await setup.api_keys()))
-    return Finding("set-up", True, "{} connections, {} resources, {} API keys".format(*counts))
+    return Finding("set-up", True, "connections {}, resources {}, API keys {}".format(*counts))
 
 
 async def _secrets(core: Core) -> Finding:

@@ -86,7 +86,12 @@ class Session:
         async with AsyncExitStack() as cleanup:
             if plan.temporary_data:
                 cleanup.callback(shutil.rmtree, plan.data_dir, ignore_errors=True)
-            plan.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                plan.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise StartFailed(
+                    f"the data folder {plan.data_dir} cannot be made: {error.strerror}; choose another with --data-dir"
+                ) from error
             port = choose_port(plan.host, plan.port)
             url = url_of(plan.host, port)
             redis_url, database_url = await self._servers(cleanup)

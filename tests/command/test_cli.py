@@ -16,7 +16,7 @@ from brim_server.running.plan import Plan
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for command in (api, export):
+    for command in (api, export, up):
         monkeypatch.setattr(command, "setproctitle", lambda _title: None)  # ours stays what it is
     for name in ("BRIM_PORT", "BRIM_HOST", "BRIM_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -63,6 +63,15 @@ def test_a_process_that_finds_no_server_says_where_it_looked_but_no_password(
     assert "BRIM_DATABASE_URL is postgresql://127.0.0.1:1/brim\n" in said
     assert "BRIM_REDIS_URL is not set, so it is redis://127.0.0.1:6379/0" in said
     assert "hidden" not in said
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for given, why in (("file", "File exists"), ("file/inner", "Not a directory")):
+        assert main(["up", "--data-dir", given, "--port", "0"]) == 1
+        assert capsys.readouterr().err.startswith(
+            f"brim-server: the data folder {tmp_path / given} cannot be made: {why}; choose another"
+        )
 
 
 def test_an_api_on_a_port_that_is_taken_says_so(capsys: pytest.CaptureFixture[str]) -> None:

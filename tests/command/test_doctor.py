@@ -85,7 +85,7 @@ async def test_provider_keys_that_do_not_open_are_trouble(empty_redis: str, data
     async with open_core(with_key("a" * 32)) as core:
         await apply_configuration(core, _SETUP, {})
     found = await examined("a" * 32)
-    assert found["set-up"] == Finding("set-up", True, "1 connections, 1 resources, 0 API keys")
+    assert found["set-up"] == Finding("set-up", True, "connections 1, resources 1, API keys 0")
     assert found["secrets"] == Finding("secrets", True, "1 open")
     assert (await examined(None))["secrets"].good
     wrong = (await examined("b" * 32))["secrets"]

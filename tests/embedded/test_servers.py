@@ -11,6 +11,7 @@ import pytest
 import redis.asyncio
 
 from brim_server.embedded import EmbeddedRefused, EmbeddedServers
+from brim_server.embedded.postgres_server import PostgresServer
 from tests.polling import eventually, until
 from tests.processes import alive, command_line, family, users_of
 
@@ -130,6 +131,19 @@ async def test_no_server_process_is_called_worker_not_even_while_it_vacuums(data
         assert [title.strip() for title in titles[:2]] == ["brim-redis", "./postgres -D ."]
         assert not [title for title in titles if "worker" in title]
         await connection.close()
+
+
+def test_a_database_that_could_not_be_made_is_made_at_the_next_start(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "LOG: starting\n12:00 ERROR:  could not extend file: No space left on device\nLOG: shut down\n"
+    with monkeypatch.context() as full:
+        # On a full disk single-user Postgres says so, and ends well.
+        full.setattr(PostgresServer, "_run", lambda *_words, **_more: said)
+        with pytest.raises(EmbeddedRefused, match=r": 12:00 ERROR:  could not extend file: No space left on device\n"):
+            EmbeddedServers(data_dir, redis=False).__enter__()
+    with EmbeddedServers(data_dir, redis=False, durable=False) as servers:
+        assert servers.postgres_pid > 0
 
 
 def test_it_also_works_without_an_event_loop(data_dir: Path) -> None:

@@ -22,7 +22,8 @@ def print_explanation(found: Explanation) -> None:
     resources = [each for each in found.raw.get("resources") or () if isinstance(each, Mapping)]
     if resources:
         waiting, running = (sum(int(each.get(name) or 0) for each in resources) for name in ("waiting", "running"))
-        print(f"items: {waiting:,} waiting, {running:,} running")
+        if waiting or running:
+            print(f"items: {waiting:,} waiting, {running:,} running")
     if found.requests_ahead:
         print(f"ahead: {found.requests_ahead:,} requests")
     limits = [each for each in found.raw.get("limits") or () if isinstance(each, Mapping)]
