@@ -78,7 +78,7 @@ class Machine(Endings):
                 account.paused_until_ms = max(account.paused_until_ms, now_ms + pause_ms)
                 account.recovering, account.probe_until_ms = True, 0
                 account.pauses += 1
-                self.run("pause_budget", budget, pause_ms, "429", "limit" if refused else "")
+                self.run("pause_budget", budget, pause_ms, "429", "limit" if refused else "", "")
 
     # How entries come.
 
