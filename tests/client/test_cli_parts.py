@@ -145,6 +145,19 @@ def test_a_paused_batch_is_shown_as_such() -> None:
     assert wording.plain_line(tally, "3 requests") == ("PAUSED 5/100 5.0% · running 0 · failed 0 · headroom 3 requests")
 
 
+def test_why_a_batch_does_not_move_is_shown_until_it_ends() -> None:
+    waiting = Tallier(0.0).see_batch(
+        batch(completed=5, errorMessage="Waiting. Connection a is paused: no credit."), 0.0
+    )
+    assert wording.plain_line(waiting, None).endswith(" · Waiting. Connection a is paused: no credit.")
+    screen = io.StringIO()
+    with LiveView(Console(file=screen, force_terminal=True, width=120)) as view:
+        view.show(waiting, None)
+    assert "no credit" in screen.getvalue()
+    ended = Tallier(0.0).see_batch(batch(status="FAILED", errorMessage="All items failed."), 0.0)
+    assert ended.waits is None
+
+
 @pytest.mark.parametrize("width", [30, 60, 120])
 def test_the_live_view_fits_the_terminal(width: int) -> None:
     screen = io.StringIO()

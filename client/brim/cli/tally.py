@@ -15,7 +15,8 @@ _SAMPLE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A batch's counts at one moment. `per_s`: items ended a second lately, None until it can be told."""
+    """A batch's counts at one moment. `per_s`: items ended a second lately, None until it can be told. `waits`: why a
+    live batch does not move, as for a provider without credit, where the server says so."""
 
     batch_id: str
     type: str
@@ -30,6 +31,7 @@ class Tally:
     output_tokens: int
     per_s: float | None = None
     elapsed_s: float = 0.0
+    waits: str | None = None
 
     @property
     def finished(self) -> int:
@@ -73,6 +75,7 @@ class Tallier:
                 cancelled=batch.cancelled,
                 prompt_tokens=batch.total_prompt_tokens,
                 output_tokens=batch.total_output_tokens,
+                waits=None if batch.is_final else batch.error_message,
             ),
             at_s,
         )

@@ -54,7 +54,7 @@ class PlainView:
 
     def __init__(self) -> None:
         self._shown_at_s = float("-inf")
-        self._shown: tuple[str, int] | None = None
+        self._shown: tuple[str, int, str | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +66,7 @@ class PlainView:
 
     def show(self, tally: Tally, headroom: str | None) -> None:
         """Print a line if it is time for one."""
-        now = (state(tally), tally.finished)
+        now = (state(tally), tally.finished, tally.waits)
         due = tally.elapsed_s - self._shown_at_s >= _PLAIN_EVERY_S or tally.is_final
         if now == self._shown or not due:
             return
@@ -123,6 +123,8 @@ class LiveView:
             head,
             self._figures(tally),
         ]
+        if tally.waits is not None:
+            lines.append(Text(tally.waits, style="yellow"))
         if self._trouble is not None:
             lines.append(Text(self._trouble, style="yellow"))
         # A full last line would wrap under the terminal's own echo of Ctrl-C and spoil what stays.

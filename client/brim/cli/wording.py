@@ -56,6 +56,8 @@ def plain_line(tally: Tally, headroom: str | None) -> str:
         parts.append(f"headroom {headroom}")
     if tally.left_s is not None:
         parts.append(f"{seconds(tally.left_s)} left")
+    if tally.waits is not None:
+        parts.append(tally.waits)
     return " · ".join(parts)
 
 
