@@ -24,7 +24,7 @@ from scheduler.services.budgets.pausing import budget_of, rest
 from workers.circuit import OUT_OF_SERVICE, Circuit
 from workers.clocks import WallClock
 from workers.committer import Committer, Finished
-from workers.decision import GiveBack, Pause, PauseWhy, Record, decide
+from workers.decision import Decision, GiveBack, Pause, PauseWhy, Record, decide
 from workers.holdings import Held, Holdings
 from workers.learner import Learner
 from workers.parker import Parker
@@ -32,6 +32,8 @@ from workers.returns import Returning, Returns
 
 UNPAUSED_DELAY_MS = 1_000
 """An entry waits this long when its connection could not be paused: it must not come round at once."""
+
+_OWN_FAULT = Retry("An internal error of the scheduler.", "INTERNAL_ERROR")
 
 _log = structlog.get_logger(__name__)
 
@@ -111,9 +113,10 @@ class Attempts:
         try:
             await self._attempt(job)
         except Exception:
-            # A lease that is kept without being worked on would be renewed for ever: let it expire.
+            # Not left to expire: as this process lives that counts nothing, and the call would be made for ever.
             _log.exception("attempt.lost", seq=job.item.seq, batch_id=str(job.item.batch_id))
-            self._holdings.drop(job.held)
+            self._holdings.free_slot(job.held)
+            self._carry_out(job, self._decide(job, _OWN_FAULT), self._clock())
 
     async def _attempt(self, job: Job) -> None:
         held = job.held
@@ -139,7 +142,7 @@ class Attempts:
             raise
         except Exception:
             _log.exception("attempt.failed", batch_id=held.lease.ref.flow.batch_id, seq=held.lease.ref.position)
-            end = Retry("An internal error of the scheduler.", "INTERNAL_ERROR")
+            end = _OWN_FAULT
         self._holdings.free_slot(held)
         await self._end(job, end)
 
@@ -150,29 +153,37 @@ class Attempts:
         if held.lost:
             self._holdings.drop(held)
             return
-        decision = decide(
-            end,
-            attempts=held.lease.entry.attempts,
-            target=held.lease.target,
-            targets=len(job.resource.targets),
-            max_retries=job.resource.max_retries if job.item.max_retries is None else job.item.max_retries,
-            jitter=random.random(),
-            bound_for=held.lease.entry.target,
-            spill=job.resource.spill,
-        )
+        decision = self._decide(job, end)
         pause = self._pause_of(job, end, decision, now_s)
         paused = await self._pause(job, pause, now_s) if pause else True
         if isinstance(decision, GiveBack) and decision.park is not None:
             paused = await self._parker.park(held.shard, job.account.connection_id, job.model, decision.park)
+        self._carry_out(job, decision, now_s, 0 if paused else UNPAUSED_DELAY_MS)
+
+    def _decide(self, job: Job, end: AttemptEnd) -> Decision:
+        lease = job.held.lease
+        return decide(
+            end,
+            attempts=lease.entry.attempts,
+            target=lease.target,
+            targets=len(job.resource.targets),
+            max_retries=job.resource.max_retries if job.item.max_retries is None else job.item.max_retries,
+            jitter=random.random(),
+            bound_for=lease.entry.target,
+            spill=job.resource.spill,
+        )
+
+    def _carry_out(self, job: Job, decision: Decision, now_s: float, least_ms: int = 0) -> None:
+        """least_ms: how long an entry that is given back waits at least."""
         match decision:
             case Record():
                 self._record(job, decision, now_s)
             case GiveBack():
-                delay_ms = decision.delay_ms
-                if not paused:
-                    delay_ms = max(delay_ms, UNPAUSED_DELAY_MS)
+                delay_ms = max(decision.delay_ms, least_ms)
                 free = job.account.profile.failed_calls_free
-                self._returns.give_back(Returning(held, delay_ms, decision.spend_attempt, decision.next_target, free))
+                self._returns.give_back(
+                    Returning(job.held, delay_ms, decision.spend_attempt, decision.next_target, free)
+                )
 
     def _record(self, job: Job, record: Record, now_s: float) -> None:
         held = job.held
@@ -203,7 +214,7 @@ class Attempts:
         self._on_late()
         self._returns.hand_back([job.held])
 
-    def _pause_of(self, job: Job, end: AttemptEnd, decision: Record | GiveBack, now_s: float) -> Pause | None:
+    def _pause_of(self, job: Job, end: AttemptEnd, decision: Decision, now_s: float) -> Pause | None:
         """The pause to ask for now; None when there is no cause, or one that lasts as long runs already."""
         budget, asked = job.held.budget, None
         if isinstance(decision, GiveBack) and decision.pause is not None:
@@ -212,10 +223,13 @@ class Attempts:
             asked = self._circuit.limited(limited, wanted.pause_ms, now_s)
             return replace(wanted, pause_ms=asked) if asked is not None else None
         if isinstance(end, Retry) and (end.transport or end.code in OUT_OF_SERVICE):
-            asked = self._circuit.failed(budget, now_s)
-            return Pause(asked, end.reason, PauseWhy.UNREACHABLE) if asked is not None else None
+            # Often one model of many is overloaded: the others go on. If no answer came just before, it is all of it.
+            one_model = not end.transport and not self._circuit.failing(budget)
+            silent = budget_of(job.account.connection_id, job.model) if one_model else budget
+            asked = self._circuit.failed(silent, now_s)
+            return Pause(asked, end.reason, PauseWhy.UNREACHABLE, one_model) if asked is not None else None
         self._circuit.answered(budget)
-        if self._circuit.knows_limits:
+        if self._circuit.remembers:
             self._circuit.answered(budget_of(job.account.connection_id, job.model))
         return None
 

@@ -34,9 +34,13 @@ class Circuit:
                 memory.pop(budget, None)
 
     @property
-    def knows_limits(self) -> bool:
-        """Whether any limit was hit that did not say for how long, and no answer came since."""
-        return bool(self._limits)
+    def remembers(self) -> bool:
+        """Whether any call was not served, or hit a limit that did not say for how long, and none answered since."""
+        return bool(self._failures or self._pauses or self._limits)
+
+    def failing(self, budget: str) -> bool:
+        """Whether the last call was not served."""
+        return budget in self._failures
 
     def failed(self, budget: str, now_s: float) -> int | None:
         """A call was not served. Answers for how long to pause the budget, in ms; None: not (again)."""
