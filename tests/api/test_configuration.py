@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
 import httpx
 import pytest
 
 from scheduler.bootstrap import Core
 from scheduler.domain.errors import BrimError, Conflict, Invalid
+from scheduler.services.budgets.parkings import Parkings
+from scheduler.services.callers.tenants import Tenants
 from scheduler.services.setup.declaration import AppliedConfiguration, apply_configuration
 from tests.api.server import serving
 
@@ -159,6 +164,22 @@ async def test_an_id_that_contradicts_a_name_is_refused(core: Core) -> None:
     await apply_configuration(core, TEXT, ENVIRON)
     with pytest.raises(Conflict):
         await apply_configuration(core, TEXT.replace(WORKSPACE, "33333333-3333-4333-8333-333333333333"), ENVIRON)
+
+
+async def test_a_renewed_key_lets_a_parked_connection_be_tried_at_once(core: Core) -> None:
+    applied = await apply_configuration(core, TEXT, ENVIRON)
+    [connection_id] = [each.object_id for each in applied.objects if each.kind == "connection"]
+
+    async def reasons() -> list[str]:
+        return [each.reason for each in await core.store.parkings.parked(datetime.now(UTC))]
+
+    parkings = Parkings(core.store.parkings, core.engine, timedelta(hours=1), lambda: datetime.now(UTC))
+    shard = await Tenants(core.store).shard_of(UUID(ENVIRONMENT))
+    await parkings.park(shard, connection_id, "", code="PROVIDER_REFUSED_KEY", reason="refused", told_ms=None)
+    await apply_configuration(core, TEXT, ENVIRON)
+    assert await reasons() == ["refused"]
+    await apply_configuration(core, TEXT, {"SIM_KEY": "sk-renewed"})
+    assert await reasons() == []
 
 
 async def test_pools_are_made_changed_and_left_alone(core: Core) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from scheduler.services.setup.bodies import (
 from scheduler.services.setup.effects import SetupEffects
 from scheduler.services.setup.forms import ConnectionForm, fill_key, fill_resource
 from scheduler.services.setup.objects import SetupObjects
+from scheduler.services.setup.parked_connections import ParkedConnections
 from scheduler.services.setup.pools import PoolBody, PoolDefinitionBody, Pools
 from scheduler.services.setup.rehearsal import NoEffects, rehearsed
 from scheduler.services.setup.toml_file import (
@@ -87,17 +89,26 @@ async def apply_configuration(core: Core, text: str, environ: Mapping[str, str] 
     file = parsed(text)
     form = ConnectionForm(core.vault, allow_noop=core.settings.allow_noop)
     await _Applying(rehearsed(core.store), NoEffects(), form, environ).apply(file)
-    effects = SetupEffects(core.store.setup, core.engine, Tenants(core.store), Shards(core.recovery))
-    return await _Applying(core.store, effects, form, environ).apply(file)
+    tenants, shards = Tenants(core.store), Shards(core.recovery)
+    effects = SetupEffects(core.store.setup, core.engine, tenants, shards)
+    parked = ParkedConnections(core.store, core.engine, tenants, shards, lambda: datetime.now(UTC))
+    return await _Applying(core.store, effects, form, environ, parked).apply(file)
 
 
 class _Applying:
     """One application of one file. It goes on after what is wrong, so that all of it can be told: rehearse it first."""
 
-    def __init__(self, store: Store, effects: SetupEffects, form: ConnectionForm, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        effects: SetupEffects,
+        form: ConnectionForm,
+        environ: Mapping[str, str],
+        parked: ParkedConnections | None = None,
+    ) -> None:
         tenants = Tenants(store)
         self._setup: SetupStore = store.setup
-        self._objects = SetupObjects(store, tenants, form, effects)
+        self._objects = SetupObjects(store, tenants, form, effects, parked=parked)
         self._pools = Pools(self._setup, tenants, effects)
         self._form = form
         self._environ = environ
