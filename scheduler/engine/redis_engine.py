@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 from redis.asyncio import Redis
 
@@ -29,38 +28,23 @@ from scheduler.domain.work import (
     Settlement,
     ShardDepths,
 )
-from scheduler.engine import codec, keys, observing, reads, scripts, standings
+from scheduler.engine import codec, observing, reads, standings
 from scheduler.engine.address import read_url
 from scheduler.engine.admission import Grants, admit_arguments, read_admission
 from scheduler.engine.bell import Bell
 from scheduler.engine.cluster_bell import ClusterBell
 from scheduler.engine.connect import call, translated
+from scheduler.engine.epochs import Epochs
 from scheduler.engine.feed import Feed
 from scheduler.engine.servers import Servers, open_servers
-from scheduler.ports.engine import EpochLost
 from scheduler.settings import Settings
 
 MOST_RECLAIMED = 128
 PAGE = 64
 """Definitions of one call: each may hand capacity on to those that wait for it, and no script may take long."""
-FENCE_BITS = 32
-"""Leases of one epoch that are numbered apart from those of all others: 2^32; 2^21 epochs fit exactly into Lua's
-numbers."""
-
-T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """The epoch of a shard and the server that it was agreed on with. recovering: nothing may be claimed yet, as far
-    as we know."""
-
-    epoch: int
-    identity: str
-    recovering: bool = False
-
-
-class RedisEngine:
+class RedisEngine(Epochs):
     """Queues, budgets and leases in Redis. `bell` waits for wake-ups, `feed` for news of a batch, `grants` for direct
     calls that were admitted while they waited."""
 
@@ -72,13 +56,11 @@ class RedisEngine:
         window_entries: int,
         includes: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__(servers, includes)
         self.bell = bell
         self.feed = feed
         self.grants = Grants(servers)
-        self._servers = servers
         self._window = window_entries
-        self._epochs: dict[int, _Held] = {}
-        self._scripts = {name: scripts.script(name, includes) for name in scripts.names()}
 
     @classmethod
     async def open(cls, url: str, settings: Settings, *, includes: Mapping[str, str] | None = None) -> Self:
@@ -105,80 +87,6 @@ class RedisEngine:
             await self._servers.everywhere(ask)
         return True
 
-    async def identity(self, shard: int) -> str:
-        """Who holds the shard: run id and replication id of its server change with a restart and with a failover."""
-        with translated():
-            return await self._servers.identity(shard)
-
-    def _agreed(self, shard: int) -> _Held:
-        held = self._epochs.get(shard)
-        if held is None:
-            raise EpochLost(shard)
-        return held
-
-    async def _run(self, name: str, shard: int, *args: Any) -> Any:
-        return await self._run_in(self._agreed(shard), name, shard, *args)
-
-    async def _run_in(self, held: _Held, name: str, shard: int, *args: Any) -> Any:
-        script = self._scripts[name]
-        reply = await self._on(shard, lambda client: script.run(client, keys.epoch(shard), held.epoch, *args))
-        # Whoever answered may have begun anew, or from an older copy, since the epoch was agreed on: what it says then
-        # is not believed (its leases are let expire), and recovery decides.
-        if reply[0] == b"epoch" or self._servers.seen(shard) != held.identity:
-            self._drop(shard, held)
-        return reply
-
-    def _drop(self, shard: int, held: _Held) -> NoReturn:
-        if self._epochs.get(shard) is held:
-            del self._epochs[shard]
-        raise EpochLost(shard)
-
-    async def _on(self, shard: int, work: Callable[[Redis], Awaitable[T]]) -> T:
-        with translated():
-            return await self._servers.on(shard, work)
-
-    async def open_shard(
-        self, shard: int, epoch: int, identity: str | None = None, *, recovering: bool = False
-    ) -> None:
-        """Make `epoch` the shard's epoch in Redis, and this process's, as long as the server is `identity` (None:
-        whoever it is now). recovering: nothing is claimed before `recovered`."""
-        values: dict[str, int | str] = {keys.epoch(shard): epoch}
-        if recovering:
-            before, under_way = await self._on(
-                shard, lambda client: client.mget(keys.epoch(shard), keys.recovery(shard))
-            )
-            kept = before is not None and under_way != b"gone"
-            # No fence of an earlier epoch may come again, also not from an older copy of the counter.
-            values |= {keys.fence(shard): epoch << FENCE_BITS, keys.recovery(shard): "kept" if kept else "gone"}
-        await self._on(shard, lambda client: client.mset(values))
-        self._epochs[shard] = _Held(epoch, self._servers.seen(shard) if identity is None else identity, recovering)
-
-    async def join_shard(self, shard: int, epoch: int, identity: str) -> bool:
-        """Take the shard's epoch as this process's without a write; answers whether it is being recovered."""
-        recovering = await self._is_recovering(shard)
-        self._epochs[shard] = _Held(epoch, identity, recovering)
-        return recovering
-
-    async def _is_recovering(self, shard: int) -> bool:
-        return bool(await self._on(shard, lambda client: client.exists(keys.recovery(shard))))
-
-    def agreed_epoch(self, shard: int) -> int | None:
-        """The epoch that this process works under; None: it has to ask."""
-        held = self._epochs.get(shard)
-        return None if held is None else held.epoch
-
-    async def confirm(self, shard: int) -> None:
-        """Raise EpochLost unless the shard is as it was agreed on."""
-        held = self._agreed(shard)
-        if await self.epoch_of(shard) != held.epoch or self._servers.seen(shard) != held.identity:
-            self._drop(shard, held)
-
-    async def recovered(self, shard: int) -> None:
-        """Let claims begin."""
-        held = self._agreed(shard)
-        await self._run_in(held, "recovered", shard)
-        self._epochs[shard] = replace(held, recovering=False)
-
     async def announce(
         self, shard: int, holder: str, lease_ms: int, leases: Sequence[Lease]
     ) -> Mapping[LeaseRef, LeaseRef | None]:
@@ -186,11 +94,6 @@ class RedisEngine:
         held = self._agreed(shard)
         reply = await self._run_in(held, "announce", shard, holder, lease_ms, *codec.announce_arguments(leases))
         return codec.read_announced(reply, held.epoch, [lease.ref for lease in leases])
-
-    async def epoch_of(self, shard: int) -> int | None:
-        """The epoch that Redis holds for the shard; None after a loss."""
-        value = await self._on(shard, lambda client: client.get(keys.epoch(shard)))
-        return None if value is None else int(value)
 
     async def set_limits(self, shard: int, definitions: Sequence[BudgetDefinition], *, spent: bool = False) -> None:
         """Create or change budgets."""
@@ -234,11 +137,7 @@ class RedisEngine:
         may_suspect: bool = True,
     ) -> Claimed:
         """Choose, check, reserve and lease entries."""
-        held = self._agreed(shard)
-        if held.recovering:
-            if await self._is_recovering(shard):
-                raise EpochLost(shard)
-            held = self._epochs[shard] = replace(held, recovering=False)
+        held = await self._past_recovery(shard)
         reply = await self._run_in(
             held, "claim", shard, slots, open_slots, holder, lease_ms, self._window, int(may_suspect), *crowded
         )
