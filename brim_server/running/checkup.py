@@ -141,6 +141,8 @@ async def _connections(core: Core) -> Finding:
         f"{each.due_at:%Y-%m-%d %H:%M} UTC: {each.reason}"
         for each in parked
     ]
+    if told:
+        told.append("once that is put right: brim connections --resume NAME")
     return Finding("connections", not told, "; ".join(told) or "none is parked")
 
 

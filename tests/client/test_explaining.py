@@ -126,6 +126,7 @@ def test_the_command_shows_parked_connections_and_resumes_one(brim: FakeBrim, ru
     assert "parked" in done.out
     assert "no credit" in done.out
     assert "open" in done.out
+    assert "brim connections --resume NAME" in done.err
     will_answer(brim, {"data": [PARKED]})
     assert run("connections", "--json").json == [PARKED]
     will_answer(brim, OPEN)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..explanations import Connection, Explanation
-from .output import console, moment, plain, table
+from .output import console, moment, plain, say, table
 from .wording import seconds
 
 
@@ -56,6 +56,8 @@ def print_connections(found: Sequence[Connection]) -> None:
                 plain(str(parking.get("reason", ""))),
             )
     console().print(rows if found else "no connections")
+    if any(each.parked for each in found):
+        say("once that is put right, tried at once: brim connections --resume NAME")
 
 
 def _print_limits(limits: Sequence[Mapping[str, Any]]) -> None:
