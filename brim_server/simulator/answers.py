@@ -47,10 +47,12 @@ def answer(body: Body, charge: Charge, seed: bytes, completion_tokens: int | Non
 
 
 def model_list(models: tuple[str, ...]) -> bytes:
+    """The body of GET /v1/models."""
     return encode({"object": "list", "data": [_model(name) for name in models]})
 
 
 def model(name: str) -> bytes:
+    """The body of GET /v1/models/<name>."""
     return encode(_model(name))
 
 

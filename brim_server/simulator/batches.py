@@ -38,6 +38,7 @@ class Batches:
 
     @property
     def created(self) -> int:
+        """Batches that were ever asked for."""
         return len(self._batches)
 
     def owns(self, path: str) -> bool:

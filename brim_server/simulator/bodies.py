@@ -37,10 +37,14 @@ class _Call(msgspec.Struct, kw_only=True):
 
 
 class StreamOptions(msgspec.Struct):
+    """What a stream ends with."""
+
     include_usage: bool | None = None
 
 
 class Chat(_Call, kw_only=True):
+    """A request to /v1/chat/completions."""
+
     messages: list[Message]
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -49,6 +53,8 @@ class Chat(_Call, kw_only=True):
 
 
 class Completion(_Call, kw_only=True):
+    """A request to /v1/completions."""
+
     prompt: Prompt
     max_tokens: int | None = None
     n: int | None = None
@@ -57,12 +63,16 @@ class Completion(_Call, kw_only=True):
 
 
 class Embedding(_Call, kw_only=True):
+    """A request to /v1/embeddings."""
+
     input: Prompt
     dimensions: int | None = None
     encoding_format: Literal["float", "base64"] | None = None
 
 
 class Response(_Call, kw_only=True):
+    """A request to /v1/responses."""
+
     input: str | list[Message]
     instructions: str | None = None
     max_output_tokens: int | None = None
@@ -73,6 +83,8 @@ Moderated = str | list[str | dict[str, Any]]
 
 
 class Moderation(_Call, kw_only=True):
+    """A request to /v1/moderations."""
+
     input: Moderated
     model: str = "omni-moderation-latest"
 

@@ -53,14 +53,17 @@ def retry_after_headers(wait_us: int, which: RetryAfterHeaders) -> bytes:
 
 
 def error(message: str, kind: str, code: str | None = None, param: str | None = None) -> bytes:
+    """The body of a refusal; `kind` is OpenAI's `type`."""
     return encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def invalid_request(message: str, param: str | None = None, code: str | None = None) -> bytes:
+    """The body of a 400."""
     return error(message, "invalid_request_error", code, param)
 
 
 def limit_reached(model: str, refused: Refused) -> bytes:
+    """The body of a 429, in OpenAI's words."""
     return error(
         f"Rate limit reached for {model} in organization {_ORGANIZATION} on {_LONG_NAME[refused.dimension]}: "
         f"Limit {refused.limit}, Used {refused.used}, Requested {refused.requested}. "
@@ -71,6 +74,7 @@ def limit_reached(model: str, refused: Refused) -> bytes:
 
 
 def request_too_large(model: str, too_large: TooLarge) -> bytes:
+    """The body of a 429 for a request that is larger than the limit itself."""
     return error(
         f"Request too large for {model} in organization {_ORGANIZATION} on "
         f"{_LONG_NAME[too_large.dimension]}: Limit {too_large.limit}, Requested {too_large.requested}. "

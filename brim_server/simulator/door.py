@@ -51,6 +51,7 @@ class Door:
 
     @classmethod
     def of(cls, options: Options) -> "Door":
+        """A door with the limits of the options, fresh."""
         return cls(meter_of(options, options.rpm), meter_of(options, options.tpm))
 
     def ask(self, tokens: int, now_us: int) -> Verdict:

@@ -17,7 +17,9 @@ class Meter(Protocol):
     """One limit of one dimension. Only `spend` changes what is left; what is refused costs nothing."""
 
     @property
-    def limit(self) -> int: ...
+    def limit(self) -> int:
+        """Per minute."""
+        ...
 
     def room(self, now_us: int) -> int:
         """How much would be admitted now."""

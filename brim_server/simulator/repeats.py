@@ -26,9 +26,11 @@ class Repeats:
 
     @property
     def is_full(self) -> bool:
+        """As many bodies are known as are remembered: those that come new are not counted."""
         return len(self._seen) >= self._capacity
 
     def arrival(self, digest: bytes) -> None:
+        """A body of this digest came."""
         state = self._seen.get(digest)
         if state is None:
             if len(self._seen) < self._capacity:

@@ -45,6 +45,7 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def has_fault(self) -> bool:
+        """It ends in something other than a good answer."""
         return self.status is not None or self.hang or self.reset or self.garbage
 
 

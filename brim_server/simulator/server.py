@@ -21,6 +21,7 @@ class Running:
 
     @property
     def base_url(self) -> str:
+        """What clients are given."""
         return f"{self.origin}/v1"
 
 
