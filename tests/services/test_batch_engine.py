@@ -189,6 +189,13 @@ async def test_what_is_wrong_is_named_and_nothing_is_kept(
 
 
 async def test_an_unknown_batch_is_told_so(engine: BatchEngine) -> None:
-    for ask in (engine.get, engine.cancel, engine.get_items, engine.replay, engine.deliveries):
+    for ask in (
+        engine.get,
+        engine.cancel,
+        engine.get_items,
+        engine.replay,
+        engine.deliveries,
+        engine.replay_deliveries,
+    ):
         with pytest.raises(UnknownBatch):
             await ask("batch_0")

@@ -110,6 +110,7 @@ async def test_a_submission_runs_to_its_end_and_its_dead_letters_can_be_replayed
         (letter,) = (await engine.dead_letters(batch_id=job.id)).data
         assert (letter.custom_id, letter.item_id) == ("b", found["b"].id)
         events = {each.event for each in (await engine.deliveries(job.id)).data}
+        assert await engine.replay_deliveries(job.id) == 0, "none of them is dead"
         assert {"batch.queued", "batch.started", "batch.item_failed", "batch.completed"} <= events
         provider.reply = good
         assert await engine.replay(job.id) == 1
