@@ -20,9 +20,10 @@ async def set_lasting_limits(
     Unavailable."""
     lasting = [budget.budget_id for budget in budgets if _lasts(budget)]
     known = await engine.headroom(shard, lasting) if lasting else {}
-    await engine.set_limits(shard, budgets)
     lost = [each for each in lasting if each not in known]
+    # Before they are defined: whoever tries again after Postgres was away would take them for known.
     uses = await quotas.quotas(lost) if lost else ()
+    await engine.set_limits(shard, budgets)
     if uses:
         await engine.restore_quotas(shard, uses)
 
