@@ -108,7 +108,7 @@ class Progress:
             async with asyncio.timeout(PATIENCE_S):
                 return await self._shards.run(shard, lambda: self._engine.leased_counts(shard, refs))
         except (Unavailable, TimeoutError) as error:
-            _log.warning("progress.overlay_missing", reason=str(error))
+            _log.warning("progress.overlay_missing", reason=str(error) or "no answer in time")
             return {}
 
     async def standings(self, batch: Batch, items: Iterable[Item]) -> dict[int, Standing]:
@@ -125,7 +125,7 @@ class Progress:
                     queue = queue_ref(batch.workspace_id, batch.environment_id, resource_id)
                     leased |= await self._leased(batch.environment_id, FlowRef(queue, str(batch.batch_id)), seqs)
         except (Unavailable, TimeoutError) as error:
-            _log.warning("progress.overlay_missing", reason=str(error))
+            _log.warning("progress.overlay_missing", reason=str(error) or "no answer in time")
         return {item.seq: standing_of(item, leased.get(item.seq), batch.status) for item in listed}
 
     async def _leased(self, environment_id: UUID, flow: FlowRef, seqs: Sequence[int]) -> Mapping[int, int]:
