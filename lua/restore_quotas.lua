@@ -18,17 +18,25 @@ local refused = shard.refuses(epoch)
 if refused then return refused end
 shard.read_clock()
 
-local restored = 0
+-- By limit: what was counted under its own code, and what all others tell of it (tokens in and out make up the total).
+local restored, found = 0, {}
 for i = 2, #ARGV, 6 do
   local id, code = ARGV[i], ARGV[i + 1]
   local index, requests, tokens, zone = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5]
   local b = budget.load(id)
   for _, limit in ipairs(b and carry.successors(b.def, code) or {}) do
     if carry.overlaps(limit, zone, index) then
-      window.restore(b, limit, b.st[limit.at + CUR], requests, carry.tells(limit.code, code) and tokens or 0)
+      local used = found[limit] or { budget = b, requests = 0, own = 0, others = 0 }
+      found[limit] = used
+      used.requests = math.max(used.requests, requests)
+      if limit.code == code then used.own = tokens
+      elseif carry.tells(limit.code, code) then used.others = used.others + tokens end
     end
     restored = restored + 1
   end
+end
+for limit, used in pairs(found) do
+  window.restore(used.budget, limit, used.budget.st[limit.at + CUR], used.requests, math.max(used.own, used.others))
 end
 budget.save()
 shard.write_clock()

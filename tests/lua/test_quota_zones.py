@@ -155,3 +155,16 @@ async def test_after_a_loss_one_that_counts_other_tokens_now_holds_what_was_used
     await bench.engine.restore_quotas(SHARD, [QuotaUse("d", "D", kept.period_index, 5, 50)])
     found = (await bench.engine.headroom(SHARD, ["d"]))["d"].limits
     assert [(each.requests_used, each.tokens_used) for each in found] == [(5, 50), (0, 0)]
+
+
+async def test_after_a_loss_tokens_in_and_out_make_up_a_total(bench: Bench) -> None:
+    await bench.at(at(NIGHT))
+    await bench.limit("c", day(meter=Meter.INPUT), day(meter=Meter.OUTPUT))
+    first, second = (await bench.engine.checkpoint(SHARD, 500)).uses
+    kept = [first._replace(requests=6, tokens=500), second._replace(requests=6, tokens=300)]
+    await bench.limit("c", day(requests=20))
+    await bench.engine.restore_quotas(SHARD, kept)
+    assert await used(bench) == (6, 800)
+    # Its own checkpoint holds theirs.
+    await bench.engine.restore_quotas(SHARD, [*kept, first._replace(code="D", requests=7, tokens=900)])
+    assert await used(bench) == (7, 900)
