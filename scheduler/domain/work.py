@@ -110,7 +110,7 @@ class BudgetDefinition:
 
 @dataclass(frozen=True, slots=True)
 class QueueDefinition:
-    """What `set_queue` applies: `targets` are connection budget ids in order; `budgets` bind every entry of the queue.
+    """What `set_queues` applies: `targets` are connection budget ids in order; `budgets` bind every entry of the queue.
 
     spill: later targets also add their headroom. weight: from the resource's priority. models: per target the budget
     of its (connection, model), which binds its calls from when it is defined. pools: per target the budget of the
