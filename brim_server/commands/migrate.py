@@ -31,5 +31,8 @@ async def _run(config: Path | None) -> None:
     await configuration.migrate_database(settings)
     print("the database is at the version of this Brim")
     if config is not None:
-        for line in (await configuration.apply(settings, config)).announcements:
+        applied = await configuration.apply(settings, config)
+        for line in applied.announcements:
             print(line)
+        for each in applied.addresses:
+            print(f"{each.name}: BRIM_WORKSPACE={each.workspace_id} BRIM_ENVIRONMENT={each.environment_id}")
