@@ -223,8 +223,8 @@ class Attempts:
             asked = self._circuit.limited(limited, wanted.pause_ms, now_s)
             return replace(wanted, pause_ms=asked) if asked is not None else None
         if isinstance(end, Retry) and (end.transport or end.code in OUT_OF_SERVICE):
-            # Often one model of many is overloaded: the others go on. If no answer came just before, it is all of it.
-            one_model = not end.transport and not self._circuit.failing(budget)
+            # Often one model of many is overloaded: the others go on. A connection that is being probed rests whole.
+            one_model = not end.transport and not self._circuit.is_open(budget)
             silent = budget_of(job.account.connection_id, job.model) if one_model else budget
             asked = self._circuit.failed(silent, now_s)
             return Pause(asked, end.reason, PauseWhy.UNREACHABLE, one_model) if asked is not None else None

@@ -38,9 +38,9 @@ class Circuit:
         """Whether any call was not served, or hit a limit that did not say for how long, and none answered since."""
         return bool(self._failures or self._pauses or self._limits)
 
-    def failing(self, budget: str) -> bool:
-        """Whether the last call was not served."""
-        return budget in self._failures
+    def is_open(self, budget: str) -> bool:
+        """Whether so many calls in a row were not served that it rests, or is only probed."""
+        return self._failures.get(budget, 0) >= TRIP_CALLS
 
     def failed(self, budget: str, now_s: float) -> int | None:
         """A call was not served. Answers for how long to pause the budget, in ms; None: not (again)."""

@@ -62,3 +62,15 @@ def test_an_unstated_wait_doubles_each_time_in_a_row_and_starts_anew_after_an_an
     assert circuit.limited("b", 0, 10.0) == 4_000
     circuit.answered("b")
     assert circuit.limited("b", 0, 20.0) == 1_000
+
+
+def test_it_is_open_from_the_last_of_the_failures_in_a_row_until_an_answer() -> None:
+    circuit = Circuit()
+    for _ in range(TRIP_CALLS - 1):
+        circuit.failed("b", 0.0)
+    assert (circuit.is_open("b"), circuit.remembers) == (False, True)
+    circuit.failed("b", 0.0)
+    assert (circuit.is_open("b"), circuit.is_open("other")) == (True, False)
+    circuit.answered("b")
+    assert not circuit.is_open("b")
+    assert circuit.remembers is False, "the pauses are forgotten with it"
