@@ -73,11 +73,14 @@ function window.load(b, limit)
   return math.max(requests, limit.tokens > 0 and b.st[limit.at + SUM_T] / limit.tokens or 0)
 end
 
--- When to look at a quota again that is used up: at its end, at the latest in a day.
+-- When to look at a quota again that is used up: at its end, at the latest when the day ends.
 local function quota_wait(limit)
   if limit.quota == 'L' then return DAY_MS end
   if limit.quota == 'H' then return HOUR_MS - shard.now % HOUR_MS end
-  return DAY_MS - (shard.now + zone_ms(limit.zone, shard.now)) % DAY_MS
+  local zone = zone_ms(limit.zone, shard.now)
+  local wait_ms = DAY_MS - (shard.now + zone) % DAY_MS
+  -- Where clocks change today, midnight comes an hour sooner or later.
+  return wait_ms + zone - zone_ms(limit.zone, shard.now + wait_ms)
 end
 
 -- Requests and tokens that nobody has booked of what will count in wait_ms.

@@ -200,6 +200,27 @@ async def test_a_day_begins_at_midnight_of_its_zone(bench: Bench, midnight: str,
     assert len((await bench.claim()).leases) == 5
 
 
+@pytest.mark.parametrize(
+    ("now", "hours"),
+    [
+        ("2026-03-08T08:30:00", 22.5),  # a day of 23 hours
+        ("2026-11-01T07:30:00", 24.5),  # and one of 25
+        ("2026-11-01T18:00:00", 14.0),  # after its change
+    ],
+)
+async def test_who_waits_for_the_end_of_a_day_is_looked_at_when_it_ends(bench: Bench, now: str, hours: float) -> None:
+    await bench.at(at(now))
+    await bench.limit("c", Limit("DAY", 5, None, zone="us-pacific"))
+    await bench.queue()
+    await bench.push(count=20)
+    assert len((await bench.claim()).leases) == 5
+    assert (await bench.claim()).next_due_ms == hours * 3_600_000
+    await bench.after(int(hours * 3_600_000) - 1)
+    assert len((await bench.claim()).leases) == 0
+    await bench.after(1)
+    assert len((await bench.claim()).leases) == 5
+
+
 async def test_a_month_begins_in_its_zone(bench: Bench) -> None:
     await bench.at(at("2026-12-01T07:59:59"))
     await bench.limit("c", Limit("MONTH", 5, None, zone="us-pacific"))
