@@ -8,7 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from scheduler.domain.errors import Unavailable
 from scheduler.services.budgets.parkings import Parkings
+from scheduler.services.budgets.pausing import budget_of
 from tests.api.world import ApiWorld
 
 REASON = "You exceeded your current quota."
@@ -76,6 +78,25 @@ async def test_it_is_resumed_by_hand(parked: ApiWorld) -> None:
     headroom = await read(parked, f"{path_of(parked)}/headroom")
     assert headroom["budget"]["pause"] is None
     assert (await read(parked, "/v1/status"))["parked"] == []
+
+
+async def test_a_resume_that_the_engine_did_not_hear_can_be_asked_for_again(
+    parked: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await park(parked, model="m")
+    budgets = [budget_of(UUID(parked.connection), model) for model in ("", "m")]
+    engine, shard = parked.core.engine, await parked.shard()
+
+    async def away(*_: object) -> None:
+        raise Unavailable("Redis is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "resume_budget", away)
+        assert (await parked.admin.post(f"{path_of(parked)}/resume")).status_code == 503
+    assert len((await read(parked, path_of(parked)))["parked"]) == 2
+    assert (await parked.admin.post(f"{path_of(parked)}/resume")).json()["parked"] == []
+    accounts = await engine.headroom(shard, budgets)
+    assert [accounts[each].paused_ms for each in budgets] == [0, 0]
 
 
 async def test_it_is_tried_again_with_another_key(parked: ApiWorld) -> None:

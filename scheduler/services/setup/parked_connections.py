@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -44,10 +44,14 @@ class ParkedConnections:
         the engine could not be told (ask again)."""
         shard = await self._tenants.shard_of(connection.environment_id)
         models = {each.model for each in await self.of(connection)} | {ALL_MODELS}
-        # The engine last: a recovery meanwhile finds either the row, and then us, or no row.
+        await self._open(shard, connection, models)  # while the rows say what to open, should the engine be away
         forgotten = await self._store.parkings.unpark(connection.connection_id)
-        for model in sorted(models.union(forgotten)):
-            budget = budget_of(connection.connection_id, model)
-            await self._shards.run(shard, lambda: self._engine.resume_budget(shard, budget))  # noqa: B023 - run at once
+        # Once more: a recovery meanwhile finds either the rows, and then us, or none.
+        await self._open(shard, connection, models.union(forgotten))
         if forgotten:
             _log.info("connection.resumed", connection_id=str(connection.connection_id))
+
+    async def _open(self, shard: int, connection: Connection, models: Iterable[str]) -> None:
+        for model in sorted(models):
+            budget = budget_of(connection.connection_id, model)
+            await self._shards.run(shard, lambda: self._engine.resume_budget(shard, budget))  # noqa: B023 - run at once
