@@ -13,7 +13,8 @@ from starlette.requests import ClientDisconnect
 from scheduler.domain.errors import Malformed, Rejected
 
 SLOWEST_BYTES_PER_S = 1024
-"""On average, once the time for a silence has passed: a body that drips in keeps what came of it in memory."""
+"""What comes more slowly uses up the time for a silence: a body that drips in keeps what came of it in memory. What came
+fast before earns no more than one such time."""
 _STEP_BYTES = 1 << 20
 """So much is unpacked before others have their turn."""
 
@@ -45,9 +46,9 @@ async def pieces(request: Request, stall_s: float) -> AsyncIterator[bytes]:
 
 async def _arriving(request: Request, stall_s: float) -> AsyncIterator[bytes]:
     stream = aiter(request.stream())
-    started_s = time.monotonic()
-    size = 0
+    left_s = stall_s
     while True:
+        waits_since_s = time.monotonic()
         try:
             async with asyncio.timeout(stall_s):
                 piece = await anext(stream)
@@ -57,10 +58,10 @@ async def _arriving(request: Request, stall_s: float) -> AsyncIterator[bytes]:
             raise Malformed("The body was cut short.") from None
         except TimeoutError:
             raise Rejected(f"Nothing came of the body for {stall_s:g} s.", code="REQUEST_TIMEOUT") from None
-        size += len(piece)
-        late_s = time.monotonic() - started_s - stall_s
-        if late_s > 0 and size < late_s * SLOWEST_BYTES_PER_S:
+        left_s -= time.monotonic() - waits_since_s
+        if left_s < 0 and len(piece) < -left_s * SLOWEST_BYTES_PER_S:
             raise Rejected("The body comes too slowly.", code="REQUEST_TIMEOUT")
+        left_s = min(stall_s, left_s + len(piece) / SLOWEST_BYTES_PER_S)
         if piece:
             yield piece
 

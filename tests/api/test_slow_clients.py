@@ -117,9 +117,11 @@ async def test_a_body_that_falls_silent_is_refused(world: ApiWorld) -> None:
     writer.close()
 
 
-async def test_a_body_that_drips_is_refused(world: ApiWorld) -> None:
+@pytest.mark.parametrize("fast", [0, 99_000])
+async def test_a_body_that_drips_is_refused_however_it_began(world: ApiWorld, fast: int) -> None:
     reader, writer = await connect(world)
     writer.write(head(world, "POST", world.batches, "content-type: application/json", "content-length: 100000"))
+    writer.write(b" " * fast)
 
     async def drip() -> None:
         try:
