@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 from scheduler.domain.errors import Malformed, Rejected
 
 SLOWEST_BYTES_PER_S = 1024
-"""What comes more slowly uses up the time for a silence: a body that drips in keeps what came of it in memory. What came
-fast before earns no more than one such time."""
+"""What comes more slowly uses up the time for a silence: a body that drips in keeps what came of it in memory. What
+came fast before earns no more than one such time."""
 _STEP_BYTES = 1 << 20
 """So much is unpacked before others have their turn."""
 
