@@ -25,13 +25,14 @@ from .file_records import FileBatch, LineFault, StoredFile
 from .jsonl import ValidatedJsonl, validate_jsonl
 from .records import Batch, DeadLetter, Delivery, Event, Headroom, Item, Replay
 from .retrying import RetryPolicy
-from .submission import CallbackOptions, Capacity, NewItem
+from .submission import BatchChanges, CallbackOptions, Capacity, NewItem
 
 __all__ = [
     "ApiError",
     "AsyncClient",
     "AuthenticationError",
     "Batch",
+    "BatchChanges",
     "BrimError",
     "CallbackOptions",
     "Capacity",

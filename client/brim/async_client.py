@@ -20,7 +20,7 @@ from .following import EventCursor, ResultsCursor
 from .records import Batch, DeadLetter, Delivery, Event, Headroom, Item, Replay
 from .retrying import RetryPolicy, Tries
 from .settings import settings
-from .submission import BodyOptions, CreateOptions, ItemInput
+from .submission import BatchChanges, BodyOptions, CreateOptions, ItemInput
 from .transport import DEFAULT_TIMEOUT_S, ITEMS_PAGE, WAIT_PAUSES_S, headers, mapped, request, timeout
 
 _T = TypeVar("_T")
@@ -134,15 +134,24 @@ class AsyncClient:
 
     async def cancel(self, batch_id: str) -> Batch:
         """Stop a batch: no new provider call starts after this returns. A finished batch stays as it is."""
-        return await self._send(self._endpoints.change(batch_id, "cancel"))
+        return await self._send(self._endpoints.control(batch_id, "cancel"))
 
     async def pause(self, batch_id: str) -> Batch:
         """Hold the waiting items; running ones end by themselves."""
-        return await self._send(self._endpoints.change(batch_id, "pause"))
+        return await self._send(self._endpoints.control(batch_id, "pause"))
 
     async def resume(self, batch_id: str) -> Batch:
         """Let the held items go."""
-        return await self._send(self._endpoints.change(batch_id, "resume"))
+        return await self._send(self._endpoints.control(batch_id, "resume"))
+
+    async def change(self, batch_id: str, **changes: Unpack[BatchChanges]) -> Batch:
+        """Change `priority`, `capacity` or `deadline` of a batch that has not ended; what is not named stays.
+
+        `capacity` takes the place of all limits that the batch had of its own; None takes them away, or the deadline.
+        Waiting items follow at once, running ones are not touched. Raises ConfigurationError when nothing is named,
+        Conflict when the batch has ended.
+        """
+        return await self._send(self._endpoints.change(batch_id, **changes))
 
     async def retry(self, batch_id: str, item_ids: Sequence[str] | None = None) -> Batch:
         """Run the FAILED items of an ended batch again: all, or those named. Without any it stays as it is."""

@@ -12,7 +12,7 @@ from .errors import UnexpectedAnswer
 from .explanations import Connection, Explanation, connections_of
 from .records import Batch, DeadLetter, Delivery, Headroom, Item, Page, Replay
 from .settings import Settings
-from .submission import BodyOptions, ItemInput, create_body, create_lines, encode
+from .submission import BatchChanges, BodyOptions, ItemInput, change_body, create_body, create_lines, encode
 from .wire import list_of
 
 _T = TypeVar("_T")
@@ -118,9 +118,14 @@ class Endpoints:
             params["after"] = after
         return Call("GET", self._batches, _batch_page, params=params)
 
-    def change(self, batch_id: str, verb: str) -> Call[Batch]:
+    def control(self, batch_id: str, verb: str) -> Call[Batch]:
         """`cancel`, `pause` or `resume`: each may be repeated."""
         return Call("POST", f"{self._batch(batch_id)}/{verb}", Batch.from_wire)
+
+    def change(self, batch_id: str, **changes: Unpack[BatchChanges]) -> Call[Batch]:
+        """Change what a live batch was given. May be repeated: it says what is to be, not by how much."""
+        headers = {"content-type": "application/json"}
+        return Call("PATCH", self._batch(batch_id), Batch.from_wire, headers=headers, body=change_body(**changes))
 
     def retry(self, batch_id: str, item_ids: Sequence[str] | None) -> Call[Batch]:
         """Run failed items again. Sent once only: a second one would find the batch open."""

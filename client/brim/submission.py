@@ -97,6 +97,15 @@ class BodyOptions(TypedDict, total=False):
     callback_options: CallbackInput | None
 
 
+class BatchChanges(TypedDict, total=False):
+    """What may be changed of a live batch. What is not named stays as it is; None takes the limits, or the deadline,
+    away."""
+
+    priority: Priority
+    capacity: Iterable[CapacityInput] | None
+    deadline: datetime | str | None
+
+
 class CreateOptions(BodyOptions, total=False):
     """The options of `create` and `run`.
 
@@ -144,6 +153,21 @@ def create_lines(items: Iterable[ItemInput], type: str, **options: Unpack[BodyOp
             yield packer.compress(b"".join(gathered))
             gathered, size = [], 0
     yield packer.compress(b"".join(gathered)) + packer.flush()
+
+
+def change_body(**changes: Unpack[BatchChanges]) -> bytes:
+    """The JSON of a change. Raises ConfigurationError when it names nothing to change, no priority in the place of one,
+    or what JSON cannot say."""
+    if not changes:
+        raise ConfigurationError(f"nothing to change: name {', '.join(BatchChanges.__annotations__)}, or several")
+    wire: dict[str, Any] = dict(changes)
+    if wire.get("priority", "") is None:
+        raise ConfigurationError("priority cannot be taken away: name another one, or leave it out")
+    if (capacity := changes.get("capacity")) is not None:
+        wire["capacity"] = [_wire(each) for each in capacity]
+    if "deadline" in changes:
+        wire["deadline"] = _time(changes["deadline"])
+    return encode(wire)
 
 
 def _envelope(

@@ -1,10 +1,13 @@
-"""The client's calls that lean on the store: uploads, retry, callbacks."""
+"""The client's calls that lean on the store: uploads, retry, callbacks, changes."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
-from brim import AsyncClient, Client
+import pytest
+
+from brim import AsyncClient, Capacity, Client, Invalid
 from scheduler.domain.status import ItemStatus
 from tests.api.world import ApiWorld, item
 
@@ -45,3 +48,15 @@ async def test_the_synchronous_client_does_the_same(world: ApiWorld) -> None:
             return client.retry(batch_id, [item_id]).status
 
     assert await asyncio.to_thread(retry) == "RUNNING"
+
+
+async def test_what_the_client_changes_of_a_live_batch_is_changed_and_the_rest_stays(world: ApiWorld) -> None:
+    async with AsyncClient(world.url, world.key, world.workspace, world.environment) as client:
+        batch_id = (await client.create([item(1)], priority="low")).batch_id
+        until = datetime(2999, 1, 1, tzinfo=UTC)
+        changed = await client.change(batch_id, capacity=[Capacity("MINUTE", requests=3)], deadline=until)
+        assert (changed.priority, changed.capacity[0]["requests"], changed.deadline) == ("low", 3, until)
+        freed = await client.change(batch_id, priority="high", capacity=None, deadline=None)
+        assert (freed.priority, freed.capacity, freed.deadline) == ("high", (), None)
+        with pytest.raises(Invalid, match="deadline: must lie in the future"):
+            await client.change(batch_id, deadline=datetime(2001, 1, 1, tzinfo=UTC))

@@ -104,6 +104,7 @@ class FakeBrim:
                 web.post(root, self._post),
                 web.get(root, self._list),
                 web.get(root + "/{batch}", self._get),
+                web.patch(root + "/{batch}", self._patch),
                 web.post(root + "/{batch}/{verb}", self._change),
                 web.get(root + "/{batch}/events", self._events),
                 web.get(root + "/{batch}/results", self._results),
@@ -197,6 +198,14 @@ class FakeBrim:
                 return web.json_response(batch)
             case _:
                 return _error(404, "NOT_FOUND", "No such path.")
+
+    async def _patch(self, request: web.Request) -> web.Response:
+        batch = self.batches[request.match_info["batch"]]
+        if batch["status"] not in ("PENDING", "RUNNING"):
+            return _error(409, "INVALID_STATE", f"The batch is {batch['status']}.")
+        changes = await request.json()
+        batch |= {**changes, **({"capacity": changes["capacity"] or []} if "capacity" in changes else {})}
+        return web.json_response(batch)
 
     async def _headroom(self, request: web.Request) -> web.Response:
         found = self.headroom.get(request.match_info["id"])

@@ -49,6 +49,8 @@ async def test_calls_read_and_change_a_batch(brim: FakeBrim, async_client: Async
     assert [each.batch_id async for each in async_client.list()] == [batch.batch_id]
     assert (await async_client.pause(batch.batch_id)).paused
     assert not (await async_client.resume(batch.batch_id)).paused
+    brim.batches[batch.batch_id]["status"] = "RUNNING"
+    assert (await async_client.change(batch.batch_id, priority="critical")).priority == "critical"
     assert (await async_client.cancel(batch.batch_id)).status == "CANCELLED"
     brim.headroom["sim"] = {"inFlight": 0}
     assert (await async_client.headroom("sim")).raw == {"inFlight": 0}

@@ -282,6 +282,47 @@ def test_a_batch_is_paused_resumed_and_cancelled(brim: FakeBrim, client: Client)
     assert client.cancel(batch_id).status == "CANCELLED"
 
 
+def test_only_what_is_named_of_a_batch_is_changed(brim: FakeBrim, client: Client) -> None:
+    batch_id = brim.add_batch(1)
+    brim.batches[batch_id]["status"] = "RUNNING"
+    limits = (Capacity("MINUTE", requests=6), {"period": "day", "tokens": 5})
+    changed = client.change(batch_id, priority="high", capacity=iter(limits), deadline=datetime(2030, 1, 1, tzinfo=UTC))
+    assert (changed.priority, changed.deadline) == ("high", datetime(2030, 1, 1, tzinfo=UTC))
+    assert client.change(batch_id, capacity=None).capacity == ()
+    assert client.change(batch_id, deadline=None).deadline is None
+    assert [body for method, _, _, body in brim.requests if method == "PATCH"] == [
+        {
+            "priority": "high",
+            "capacity": [{"period": "MINUTE", "requests": 6}, {"period": "day", "tokens": 5}],
+            "deadline": "2030-01-01T00:00:00+00:00",
+        },
+        {"capacity": None},
+        {"deadline": None},
+    ]
+
+
+def test_a_change_that_says_nothing_is_refused_before_sending(brim: FakeBrim, client: Client) -> None:
+    for changes, reason in (
+        ({}, "nothing to change: name priority, capacity, deadline"),
+        ({"priority": None}, "priority cannot be taken away"),
+        ({"deadline": datetime(2030, 1, 1)}, "time zone"),  # noqa: DTZ001 - the fault in question
+    ):
+        with pytest.raises(ConfigurationError, match=reason):
+            client.change("any", **changes)
+    assert brim.requests == []
+
+
+def test_a_change_is_asked_again_until_the_engine_was_told_and_of_an_ended_batch_refused(
+    brim: FakeBrim, client: Client
+) -> None:
+    batch_id = brim.add_batch(1)
+    with pytest.raises(Conflict, match="COMPLETED"):
+        client.change(batch_id, priority="low")
+    brim.batches[batch_id]["status"] = "RUNNING"
+    brim.faults.refuse.append((503, {"errorCode": "UNAVAILABLE", "errorMessage": "later"}, {"retry-after": "0"}))
+    assert client.change(batch_id, priority="low").priority == "low"
+
+
 def test_odd_ids_stay_one_part_of_the_path(brim: FakeBrim, client: Client) -> None:
     for odd in ("..", "a/b", "a?b=c", "%2e%2e"):
         with pytest.raises(NotFound):

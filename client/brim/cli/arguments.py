@@ -13,6 +13,7 @@ from ..submission import CapacityInput, Priority
 from .capacity_text import parse_capacity
 from .file_arguments import CancelFile, RunFile, Validate, add_batch, add_validate, read_batch, read_validate
 from .mending_arguments import Mending, add_mending, read_mending
+from .steering_arguments import Steering, add_steering, read_steering
 from .submission_file import ENDPOINTS
 
 BatchType = Literal["SYNC", "ASYNC", "CALLBACK"]
@@ -99,15 +100,6 @@ class Connections:
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
-    """`brim cancel`, `brim pause` and `brim resume`."""
-
-    batch_id: str
-    verb: Literal["cancel", "pause", "resume"]
-    json: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Results:
     """`brim results`."""
 
@@ -116,7 +108,7 @@ class Results:
     status: str | None
 
 
-ItemCommand = Submit | Watch | Get | List | Explain | Connections | Control | Results | Mending
+ItemCommand = Submit | Watch | Get | List | Explain | Connections | Steering | Results | Mending
 Command = ItemCommand | Validate | RunFile | CancelFile
 
 
@@ -147,8 +139,8 @@ def _item_command(parser: argparse.ArgumentParser, found: argparse.Namespace) ->
             return Explain(found.batch, found.item, found.json)
         case "connections":
             return Connections(found.resume, found.json)
-        case "cancel" | "pause" | "resume":
-            return Control(found.batch, found.command, found.json)
+        case "pause" | "resume" | "cancel" | "change":
+            return read_steering(parser, found)
         case "results":
             return Results(found.batch, found.output, found.status)
         case _:
@@ -226,12 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     add_batch(commands)
     add_validate(commands)
 
-    for verb, does in (
-        ("pause", "hold what waits of a batch"),
-        ("resume", "let a paused batch go on"),
-        ("cancel", "stop a batch"),
-    ):
-        commands.add_parser(verb, parents=[json], help=does).add_argument("batch", metavar="BATCH")
+    add_steering(commands, json, _capacity)
 
     results = commands.add_parser("results", parents=[json], help="fetch the items that have ended, as JSONL")
     results.add_argument("batch", metavar="BATCH")

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, assert_never
+from typing import Any
 
 from ..client import Client
 from ..errors import ConfigurationError, ConnectionFailed, Invalid
 from ..records import Batch, Event
 from ..submission import CallbackOptions, CreateOptions
-from .arguments import Connections, Control, Explain, Get, List, Results, Submit, Watch
+from .arguments import Connections, Explain, Get, List, Results, Submit, Watch
 from .exit_codes import ExitCode
 from .explaining import print_connections, print_explanation
 from .output import print_batch, print_batches, print_items, say, write_event, write_items, write_json
@@ -105,29 +105,6 @@ def connections(client: Client, command: Connections) -> ExitCode:
             write_json(each.raw)
     else:
         print_connections(found)
-    return ExitCode.OK
-
-
-def control(client: Client, command: Control) -> ExitCode:
-    """Stop a batch, hold what waits of it, or let that go on. To stop one that has ended is no error."""
-    match command.verb:
-        case "cancel":
-            batch = client.cancel(command.batch_id)
-        case "pause":
-            batch = client.pause(command.batch_id)
-        case "resume":
-            batch = client.resume(command.batch_id)
-        case _:
-            assert_never(command.verb)
-    if command.json:
-        write_json(batch.raw)
-        return ExitCode.OK
-    if command.verb == "cancel":
-        if batch.is_final and batch.status != "CANCELLED":
-            say("it had ended, and stays as it is")
-        print(summary(batch))
-    else:
-        print(f"batch {batch.batch_id} {'is held; what runs of it ends by itself' if batch.paused else 'goes on'}")
     return ExitCode.OK
 
 

@@ -14,7 +14,6 @@ from ..file_batches import FileBatches
 from .arguments import (
     Command,
     Connections,
-    Control,
     Explain,
     Get,
     ItemCommand,
@@ -26,12 +25,14 @@ from .arguments import (
     parse,
 )
 from .batch_run import PATIENT, cancel_file, run_file
-from .commands import connections, control, explain, get, list_batches, results, submit, watch
+from .commands import connections, explain, get, list_batches, results, submit, watch
 from .exit_codes import ExitCode, exit_code_of
 from .file_arguments import CancelFile, RunFile, Validate
 from .mending import mend
 from .mending_arguments import DeadList, DeadReplay, DeliveriesList, DeliveriesReplay, Retry
 from .output import say
+from .steering import steer
+from .steering_arguments import Change, Control
 from .validating import validate
 from .watching import Interrupted
 
@@ -95,8 +96,8 @@ def _run_items(command: ItemCommand, where: Where) -> ExitCode:
                 return explain(client, command)
             case Connections():
                 return connections(client, command)
-            case Control():
-                return control(client, command)
+            case Control() | Change():
+                return steer(client, command)
             case Results():
                 return results(client, command)
             case DeadList() | DeadReplay() | Retry() | DeliveriesList() | DeliveriesReplay():

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ..records import Batch, Event, Item
 from ..submission import encode
-from .wording import summary
+from .wording import limits_text, summary
 
 
 def say(text: str) -> None:
@@ -86,6 +86,7 @@ def print_batch(batch: Batch) -> None:
         "batch": batch.batch_id,
         "type": batch.type,
         "priority": batch.priority,
+        "limits": limits_text(batch),
         "paused": "yes" if batch.paused and not batch.is_final else None,
         "state": summary(batch),
         "waiting": f"{batch.pending:,}" if batch.pending else None,

@@ -79,6 +79,20 @@ def summary(batch: Batch) -> str:
     return text
 
 
+def limits_text(batch: Batch) -> str | None:
+    """The batch's own limits, as `600 requests and 60,000 tokens per minute`; None when it has none."""
+    found = [_limit_text(each) for each in _limits(list(batch.capacity)) if each.get("enabled", True)]
+    return ", ".join(text for text in found if text) or None
+
+
+def _limit_text(limit: Mapping[str, Any]) -> str | None:
+    amounts = [f"{limit[what]:,} {what}" for what in ("requests", "tokens") if isinstance(limit.get(what), int)]
+    if not amounts:
+        return None
+    period = str(limit.get("period")).lower()
+    return f"{' and '.join(amounts)} {'in all' if period == 'lifetime' else f'per {period}'}"
+
+
 def headroom_text(headroom: Headroom) -> str | None:
     """The tightest requests and tokens that are left, as `480 requests, 40k tokens`; None when unlimited."""
     left: dict[str, int] = {}
