@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler.ports.shards import ShardStore
+from scheduler.ports.shards import STOPPED, WORKER, ShardStore
 from workers.living import Living
 
 INTERVAL_S = 2.0
@@ -40,6 +40,11 @@ class Beat:
         """Write the sign of life."""
         info = self._info()
         asked_s = self._clock()
-        others = await self._store.beat(self._holder, "worker", info)
+        others = await self._store.beat(self._holder, WORKER, info)
         self._living.observe({**others, self._holder: 0.0}, asked_s)
         return Beaten(info)
+
+    async def withdraw(self) -> None:
+        """Write the last one, with the last figures: this process holds nothing, and counts as alive no longer. Not
+        beside `run_once`, which would bring it back. Raises Unavailable."""
+        await self._store.beat(self._holder, STOPPED, self._info())

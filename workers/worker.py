@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -41,6 +42,9 @@ CLAIM_GRACE_S = 3.0
 """For claims on their way when the drain begins; a wait for a token is shorter."""
 COMMIT_GRACE_S = 4.0
 """After the drain: for outcomes, settlements and callbacks on their way."""
+WITHDRAW_GRACE_S = 1.0
+"""At the end: for the word that this worker is gone. Without it others believe in it for half a minute, which is not
+worth a wait for a Postgres that is away."""
 
 _log = structlog.get_logger(__name__)
 
@@ -159,6 +163,9 @@ class Worker:
         d.sender.stop_waiting()
         await _end([*slow, *serving], 2.0)
         await d.submissions.close()
+        # Who could not give its leases back is left to fall silent: a worker that withdrew holds nothing.
+        if not d.pipeline.holdings:
+            await _end([asyncio.create_task(_withdraw(d.beat), name="withdrawal")], WITHDRAW_GRACE_S)
         _log.info("worker.stopped", given_back=given_back, leases_left=len(d.pipeline.holdings))
 
     async def _flush_out(self, d: _Duties) -> None:
@@ -183,6 +190,11 @@ class Worker:
             "unflushed": len(pipeline.committer),
             "metrics": metrics.snapshot(),
         }
+
+
+async def _withdraw(sign: beat.Beat) -> None:
+    with contextlib.suppress(Unavailable):
+        await sign.withdraw()
 
 
 async def _end(tasks: list[asyncio.Task[None]], grace_s: float) -> None:

@@ -13,6 +13,7 @@ from brim_server.running.eviction import UnfitRedis, complaint_about, read_polic
 from scheduler.bootstrap import Core, open_core
 from scheduler.domain.errors import BrimError, InvariantBroken, Unavailable
 from scheduler.engine.address import read_url
+from scheduler.ports.shards import WORKER
 from scheduler.settings import Settings
 from scheduler.store.migrations import NewerDatabase, pending
 
@@ -83,7 +84,7 @@ async def _postgres(settings: Settings) -> list[Finding]:
 async def _core(settings: Settings) -> list[Finding]:
     async with open_core(settings) as core:
         alive = await core.store.shards.alive(_ALIVE_WITHIN_S)
-        workers = sum(1 for process in alive if process["kind"] == "worker")
+        workers = sum(1 for process in alive if process["kind"] == WORKER)
         detail = f"{workers} alive" if workers else f"none was heard of within {_ALIVE_WITHIN_S:.0f} s"
         return [
             Finding("workers", workers > 0, detail),
@@ -150,7 +151,7 @@ async def _this_host(settings: Settings) -> list[Finding]:
     host = socket.gethostname()
     async with open_core(settings, max_connections=1) as core:
         alive = await core.store.shards.alive(_ALIVE_WITHIN_S)
-    workers = sum(1 for process in alive if process["kind"] == "worker" and process["info"].get("host") == host)
+    workers = sum(1 for process in alive if process["kind"] == WORKER and process["info"].get("host") == host)
     detail = f"{workers} alive on {host}" if workers else f"none on {host} was heard of within {_ALIVE_WITHIN_S:.0f} s"
     return [Finding("worker of this host", workers > 0, detail)]
 

@@ -10,6 +10,11 @@ from uuid import UUID
 from scheduler.domain.batch import Batch
 from scheduler.ports.flows import StoredFlow
 
+WORKER = "worker"
+"""Kind of the signs of life of a worker."""
+STOPPED = "stopped"
+"""Kind of its last one when it ended in good order: it holds nothing any more, and did not die of what it held."""
+
 
 class ShardStore(Protocol):
     """Shards and their epochs; workers' sign of life."""
@@ -54,12 +59,13 @@ class ShardStore(Protocol):
         ...
 
     async def beat(self, holder: str, kind: str, info: Mapping[str, Any]) -> Mapping[str, float]:
-        """Sign of life of a process (upsert). Answers the other workers that gave one in the last 15 s: how many
-        seconds ago."""
+        """Sign of life of a process (upsert). kind: WORKER, or STOPPED for its last one. Answers the other workers that
+        gave one of either in the last 15 s: how many seconds ago."""
         ...
 
     async def alive(self, within_s: float) -> Sequence[Mapping[str, Any]]:
-        """Processes that beat within that time: {holder, kind, info, beat_at}."""
+        """Processes that beat within that time: {holder, kind, info, beat_at}. Those of kind STOPPED are there too, for
+        their last figures."""
         ...
 
     async def maintain(self) -> None:

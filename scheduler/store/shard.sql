@@ -45,17 +45,18 @@ UPDATE batch_flows SET generation = generation + 1
 WHERE batch_id = $1 AND resource_id = $2 AND generation = $3 RETURNING generation;
 
 -- name: beat
--- A process's sign of life; and the age of those that other workers gave lately.
+-- A process's sign of life; and the age of those that other workers gave lately, the last one of a stopped worker among
+-- them: what it does not hold any more did not kill it either.
 -- Params: $1 holder, $2 kind, $3 info, $4 lately, in seconds
 WITH mine AS (
     INSERT INTO processes (holder, kind, info, beat_at) VALUES ($1, $2, $3, clock_timestamp())
     ON CONFLICT (holder) DO UPDATE SET kind = EXCLUDED.kind, info = EXCLUDED.info, beat_at = EXCLUDED.beat_at
 )
 SELECT p.holder, extract(epoch FROM clock_timestamp() - p.beat_at)::float8 AS age_s FROM processes p
-WHERE p.kind = 'worker' AND p.holder <> $1 AND p.beat_at >= clock_timestamp() - $4 * interval '1 second';
+WHERE p.kind IN ('worker', 'stopped') AND p.holder <> $1 AND p.beat_at >= clock_timestamp() - $4 * interval '1 second';
 
 -- name: alive
--- Processes that beat lately.
+-- Processes that beat lately, also those that stopped since.
 -- Params: $1 seconds
 SELECT holder, kind, info, beat_at FROM processes
 WHERE beat_at >= clock_timestamp() - $1 * interval '1 second' ORDER BY kind, holder;

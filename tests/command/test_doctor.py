@@ -47,6 +47,8 @@ async def test_a_worker_that_was_heard_of_counts(empty_redis: str, database: str
     settings = Settings(redis_url=empty_redis, database_url=database)
     async with open_core(settings) as core:
         await core.store.shards.beat("a-holder", "worker", {})
+        await core.store.shards.beat("another", "worker", {})
+        await core.store.shards.beat("another", "stopped", {})
     found = _by_name(await examine(settings))
     assert found["workers"] == Finding("workers", True, "1 alive")
 

@@ -11,6 +11,7 @@ import pytest
 from scheduler.domain.errors import InvariantBroken
 from scheduler.domain.ids import shard_of
 from scheduler.domain.status import BatchStatus, ItemStatus
+from scheduler.ports.shards import STOPPED, WORKER
 from scheduler.store import PostgresStore
 from tests.store.factories import Tenant, make_batch, make_tenant, new_batch, new_id, new_items, outcome
 
@@ -126,6 +127,14 @@ async def test_a_beat_tells_of_the_other_workers_that_live(store: PostgresStore,
     assert 7 <= told["host-2"] < 12
     await postgres.execute("UPDATE processes SET beat_at = now() - interval '16 seconds' WHERE holder = 'host-2'")
     assert await store.shards.beat("host-1", "worker", {}) == {}
+
+
+async def test_a_worker_that_stopped_did_not_die_a_moment_ago(store: PostgresStore) -> None:
+    await store.shards.beat("host-2", WORKER, {})
+    await store.shards.beat("host-2", STOPPED, {"metrics": {}})
+    assert list(await store.shards.beat("host-1", WORKER, {})) == ["host-2"]
+    kinds = {one["holder"]: one["kind"] for one in await store.shards.alive(30)}
+    assert kinds == {"host-1": WORKER, "host-2": STOPPED}
 
 
 async def test_processes_are_alive_while_they_beat(store: PostgresStore, postgres: asyncpg.Connection) -> None:

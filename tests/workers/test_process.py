@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from scheduler.domain.batch import CallbackOptions
+from scheduler.ports.shards import STOPPED
 from scheduler.settings import Settings
 from tests.polling import eventually
 from tests.workers.provider import FakeProvider
@@ -70,6 +71,7 @@ async def test_sigterm_lets_calls_end_and_exits_with_0(
     assert (await world.batch(batch)).completed == 50
     assert (await world.batch(later)).finished == 0
     assert (await world.core.engine.queue_depths(await world.shard())).leases == 0
+    assert [process["kind"] for process in await world.core.store.shards.alive(60)] == [STOPPED]
 
 
 async def test_what_a_killed_worker_had_in_flight_is_run_again_and_recorded_once(

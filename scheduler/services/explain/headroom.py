@@ -10,6 +10,7 @@ from uuid import UUID
 from scheduler.domain.setup import Connection, Resource
 from scheduler.domain.work import BudgetKind, budget_id
 from scheduler.ports.engine import Engine
+from scheduler.ports.shards import WORKER
 from scheduler.ports.store import Store
 from scheduler.services.budgets.limits import model_budget_id, queue_ref
 from scheduler.services.callers.tenants import Tenants
@@ -77,7 +78,7 @@ class Readings:
             workers=[
                 ProcessView(each["holder"], each["kind"], each["beat_at"], _for_people(each["info"]))
                 for each in alive
-                if each["kind"] == "worker"
+                if each["kind"] == WORKER
             ],
             active=sum(each.active for each in shards),
             standby=sum(each.standby for each in shards),
