@@ -125,8 +125,9 @@ class ItemCheck:
         terms = self._resource(body.resource_id)
         if terms is None or in_tokens is None or len(self._problems) > before:
             return None
-        out_tokens, guess = self._output(endpoint, request, terms, in_tokens)
         most_tokens = terms.most_tokens(in_tokens)
+        room = None if most_tokens is None else most_tokens - in_tokens
+        out_tokens, guess = self._output(endpoint, request, terms, room)
         if most_tokens is not None and in_tokens + out_tokens > most_tokens:
             self._problems.add(
                 "request",
@@ -191,7 +192,7 @@ class ItemCheck:
         characters = len(given) if given.isascii() else len(given.decode())
         return prompt_tokens(prompt, characters, chat=field == "messages", extra=extra)
 
-    def _output(self, endpoint: Endpoint, request: RequestBody, terms: ResourceTerms, in_tokens: int) -> Reserve:
+    def _output(self, endpoint: Endpoint, request: RequestBody, terms: ResourceTerms, room: int | None) -> Reserve:
         if endpoint in _NO_OUTPUT:
             return Reserve(0, None)
         asked = {
@@ -201,14 +202,13 @@ class ItemCheck:
             "n": request.n,
             "best_of": request.best_of,
         }
-        most_tokens = terms.most_tokens(in_tokens)
         return output_reserve(
             asked,
             terms.resource.default_args,
             self._default_output_tokens,
             likely=terms.resource.likely_output_tokens,
             by_use=terms.by_use,
-            room=None if most_tokens is None else most_tokens - in_tokens,
+            room=room,
         )
 
 

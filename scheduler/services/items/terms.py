@@ -39,10 +39,15 @@ class ResourceTerms:
     def most_tokens(self, in_tokens: int) -> int | None:
         """The largest item with so much input that its limits can ever admit; None: any. One target that admits it is
         enough."""
-        through = [target.most_tokens(in_tokens) for target in self.targets]
-        known = [most for most in through if most is not None]
-        by_targets = max(known) if known and len(known) == len(through) else None
-        return min((most for most in (self.own_tokens, by_targets) if most is not None), default=None)
+        by_targets: int | None = None
+        for target in self.targets:
+            through = target.most_tokens(in_tokens)
+            if through is None:
+                return self.own_tokens
+            by_targets = through if by_targets is None else max(by_targets, through)
+        if by_targets is None or self.own_tokens is None:
+            return self.own_tokens if by_targets is None else by_targets
+        return min(self.own_tokens, by_targets)
 
 
 def terms_of(
