@@ -8,15 +8,20 @@ from itertools import islice
 
 _MOST_CHARACTERS = 64
 _MOST_KNOWN = 300
+_FEW = 5
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question to follow a sentence, such as " Did you mean gpt-4o-mini?"; nothing when no known name is like it.
+    """A sentence to follow another: " Did you mean gpt-4o-mini?", or where no known name is like it and they are few,
+    " There is: gpt-4o, o3."; else nothing.
 
     Looks at the first 300 names and the first 64 characters, so that it costs milliseconds whatever is written.
     """
-    near = nearest(name, known)
-    return "" if near is None else f" Did you mean {near}?"
+    some = list(islice(known, _MOST_KNOWN))
+    near = nearest(name, some)
+    if near is not None:
+        return f" Did you mean {near}?"
+    return f" There is: {', '.join(sorted(some))}." if 0 < len(some) <= _FEW else ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
