@@ -134,7 +134,11 @@ async def test_faults_name_their_place(core: Core, old: str, new: str, error: ty
             "acme/prod: connection[0].base_url: is required for provider openai-compatible",
         ),
         ("env:SIM_KEY", "env:NO", "acme/prod: connection[0].api_key: the environment variable NO is not set"),
-        ('resources = ["sim-model"]', 'resources = ["no"]', "acme/prod: api_key[0]: There is no resource no. There is: sim-model."),
+        (
+            'resources = ["sim-model"]',
+            'resources = ["no"]',
+            "acme/prod: api_key[0]: There is no resource no. There is: sim-model.",
+        ),
     ],
 )
 async def test_a_faulty_file_changes_nothing(core: Core, old: str, new: str, message: str) -> None:
