@@ -12,8 +12,7 @@ from pydantic import SecretStr
 from scheduler.bootstrap import Core, open_core
 from scheduler.settings import Settings
 from tests.api.batch_desk import Desk
-from tests.api.server import serving
-from tests.api.world import ADMIN_KEY, UNUSED_TLS, ApiWorld
+from tests.api.world import ADMIN_KEY, UNUSED_TLS, ApiWorld, inhabited
 from tests.workers.provider import running_provider
 
 
@@ -43,13 +42,8 @@ async def core(settings: Settings) -> AsyncIterator[Core]:
 @pytest.fixture
 async def world(core: Core) -> AsyncIterator[ApiWorld]:
     """A served API with a tenant in it."""
-    async with serving(core) as url:
-        world = ApiWorld(core, url)
-        try:
-            await world.set_up()
-            yield world
-        finally:
-            await world.close()
+    async with inhabited(core) as world:
+        yield world
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,7 @@ from api.room import FREE_BYTES, Room
 from scheduler.bootstrap import open_core
 from scheduler.domain.errors import Unavailable
 from scheduler.settings import Settings
-from tests.api.server import serving
-from tests.api.world import ApiWorld, item
+from tests.api.world import ApiWorld, inhabited, item
 from tests.polling import eventually
 
 ROOM_BYTES = 1_000_000
@@ -38,13 +37,8 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Room:
 @pytest.fixture
 async def world(settings: Settings, room: Room) -> AsyncIterator[ApiWorld]:
     """A tenant on an API with room for a million bytes, half of its largest body."""
-    async with open_core(settings.model_copy(update={"bodies_bytes": ROOM_BYTES})) as core, serving(core) as url:
-        world = ApiWorld(core, url)
-        try:
-            await world.set_up()
-            yield world
-        finally:
-            await world.close()
+    async with open_core(settings.model_copy(update={"bodies_bytes": ROOM_BYTES})) as core, inhabited(core) as world:
+        yield world
 
 
 def batch_of(size: int) -> bytes:

@@ -14,9 +14,8 @@ from scheduler.domain.errors import Unavailable
 from scheduler.domain.ids import ItemIds
 from scheduler.domain.public_ids import BATCH, FILE, MESSAGE_BATCH, shown_id
 from scheduler.settings import Settings
-from tests.api.server import serving
 from tests.api.test_events import frames_of
-from tests.api.world import ApiWorld, item
+from tests.api.world import ApiWorld, inhabited, item
 from tests.line import Line, line_to
 from tests.polling import eventually
 
@@ -34,13 +33,8 @@ async def line(settings: Settings) -> AsyncIterator[Line]:
 async def world(settings: Settings, line: Line) -> AsyncIterator[ApiWorld]:
     """A tenant on an API whose Postgres is at the end of the line."""
     async with open_core(settings.model_copy(update={"database_url": line.database_url})) as core:
-        async with serving(core) as url:
-            world = ApiWorld(core, url)
-            try:
-                await world.set_up()
-                yield world
-            finally:
-                await world.close()
+        async with inhabited(core) as world:
+            yield world
         await line.connect()  # to be closed in order
 
 
@@ -149,13 +143,8 @@ async def hasty(settings: Settings, line: Line) -> AsyncIterator[ApiWorld]:
     """A tenant on an API that waits for the answers of Postgres for half a second."""
     changes = {"database_url": line.database_url, "read_patience_s": HASTE_S}
     async with open_core(settings.model_copy(update=changes)) as core:
-        async with serving(core) as url:
-            world = ApiWorld(core, url)
-            try:
-                await world.set_up()
-                yield world
-            finally:
-                await world.close()
+        async with inhabited(core) as world:
+            yield world
         line.flow()  # to be closed in order
 
 

@@ -14,20 +14,15 @@ from scheduler.domain.status import ItemStatus
 from scheduler.settings import Settings
 from tests.api.server import serving
 from tests.api.test_events import frames_of
-from tests.api.world import ApiWorld, outcome
+from tests.api.world import ApiWorld, inhabited, outcome
 
 
 @pytest.fixture
 async def lonely(settings: Settings) -> AsyncIterator[ApiWorld]:
     """A tenant on an API whose Redis does not answer."""
     away = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
-    async with open_core(away) as core, serving(core) as url:
-        world = ApiWorld(core, url)
-        try:
-            await world.set_up()
-            yield world
-        finally:
-            await world.close()
+    async with open_core(away) as core, inhabited(core) as world:
+        yield world
 
 
 async def test_batches_are_created_read_cancelled_and_followed(lonely: ApiWorld) -> None:

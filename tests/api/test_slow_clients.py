@@ -17,9 +17,8 @@ from structlog.testing import capture_logs
 
 from scheduler.bootstrap import Core, open_core
 from scheduler.settings import Settings
-from tests.api.server import serving
 from tests.api.test_access import refused
-from tests.api.world import ApiWorld, item
+from tests.api.world import ApiWorld, inhabited, item
 from tests.polling import eventually
 
 PATIENCE_S = 0.6
@@ -35,13 +34,8 @@ async def core(settings: Settings) -> AsyncIterator[Core]:
 
 @pytest.fixture
 async def world(core: Core) -> AsyncIterator[ApiWorld]:
-    async with serving(core, head_s=HEAD_S) as url:
-        world = ApiWorld(core, url)
-        try:
-            await world.set_up()
-            yield world
-        finally:
-            await world.close()
+    async with inhabited(core, head_s=HEAD_S) as world:
+        yield world
 
 
 async def connect(world: ApiWorld, **options: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,11 +12,13 @@ from uuid import UUID
 import httpx
 import msgspec
 
+from api.connection import HEAD_S
 from scheduler.bootstrap import Core
 from scheduler.domain.outcome import ItemOutcome
 from scheduler.domain.status import ItemStatus
 from scheduler.domain.work import Doorbell
 from scheduler.services.budgets.limits import queue_ref
+from tests.api.server import serving
 
 ADMIN_KEY = "admin-key-of-the-tests"
 UNUSED_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -107,6 +110,18 @@ class ApiWorld:
         found = await self.core.store.setup.environment(UUID(self.environment))
         assert found is not None
         return found.shard
+
+
+@asynccontextmanager
+async def inhabited(core: Core, head_s: float = HEAD_S) -> AsyncIterator[ApiWorld]:
+    """A served API with a tenant in it. head_s: how long it waits for a request's headers."""
+    async with serving(core, head_s=head_s) as url:
+        world = ApiWorld(core, url)
+        try:
+            await world.set_up()
+            yield world
+        finally:
+            await world.close()
 
 
 def item(number: int, **more: Any) -> dict[str, Any]:
